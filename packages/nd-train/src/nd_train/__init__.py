@@ -1,5 +1,7 @@
 """Lightning modules, data modules, callbacks and the command line of nd."""
 
 from nd_train.__about__ import __version__
+from nd_train.data_module import NeuralDataModule
+from nd_train.neural_decoder import NeuralDecoder
 
-__all__ = ["__version__"]
+__all__ = ["NeuralDataModule", "NeuralDecoder", "__version__"]

@@ -1,0 +1,316 @@
+"""Many recordings as one torch dataset whose items are windows of time."""
+
+import copy
+import logging
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nd_data.configuration import ConfigurationEntry, ConfigurationLike, read_configuration
+from nd_data.data import Data
+from nd_data.dataset_index import DatasetIndex
+from nd_data.interval import Interval
+from nd_data.interval_operations import apply_operations
+from nd_data.nearest_names import name_hint
+from nd_data.recording_folder import RecordingFolder, select_recordings
+from nd_data.split_domain import SplitDomain, check_exclusive_splits, split_intervals
+
+__all__ = [
+    "Dataset",
+    "DatasetIndex",
+    "default_session_id_prefix_fn",
+    "default_subject_id_prefix_fn",
+    "default_unit_id_prefix_fn",
+]
+
+logger = logging.getLogger(__name__)
+
+
+def default_unit_id_prefix_fn(data: Data) -> str:
+    """``<brainset>/<session>/``, which makes unit ids unique over recordings."""
+    return f"{data.brainset.id}/{data.session.id}/"
+
+
+def default_session_id_prefix_fn(data: Data) -> str:
+    """``<brainset>/``, which makes session ids unique over brainsets."""
+    return f"{data.brainset.id}/"
+
+
+def default_subject_id_prefix_fn(data: Data) -> str:
+    """``<brainset>/``, which makes subject ids unique over brainsets."""
+    return f"{data.brainset.id}/"
+
+
+class Dataset(torch.utils.data.Dataset[Any]):
+    """Windows of many recordings, read from disk as they are asked for.
+
+    An item is addressed by a `DatasetIndex`, which the samplers of `nd_data.samplers` make from
+    `get_sampling_intervals`; so there is no length. A sample is a `Data` cut to the window, with
+
+    - times relative to the window's start, and ``absolute_start``, the start in seconds of the recording,
+    - ``config``, the configuration of the recording (shared by all its samples: do not change it),
+    - ``units.id``, ``session.id`` and ``subject.id`` made unique over recordings by prefixes. ``units.id`` is one
+      read-only array shared by all samples of the recording.
+
+    Nothing but file names is read until a recording is first used. A dataset can be pickled, and can be used by workers
+    started by fork or spawn; open files stay behind.
+
+    Args:
+        root: Folder with recordings as ``<brainset>/<session>.h5``.
+        config: Which recordings, readouts and sampling intervals: the path of a YAML file, a list of entries, or one
+            entry; see `nd_data.configuration.read_configuration`.
+        recording_id: A single recording, ``<brainset>/<session>``, instead of ``config``. Without either, all.
+        split: Windows must lie in this split's domain (``train`` for ``train_domain``). Without it, anywhere.
+        transform: Applied to each sample.
+        unit_id_prefix_fn: Takes a recording, returns what to put before its unit ids.
+        session_id_prefix_fn: Likewise for the session id.
+        subject_id_prefix_fn: Likewise for the subject id.
+
+    Raises:
+        FileNotFoundError: the root, the configuration file or the recording does not exist.
+        ValueError: both ``config`` and ``recording_id``, or a configuration that is not valid or names what is not
+            there.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        *,
+        config: ConfigurationLike | None = None,
+        recording_id: str | None = None,
+        split: str | None = None,
+        transform: Callable[[Data], Any] | None = None,
+        unit_id_prefix_fn: Callable[[Data], str] = default_unit_id_prefix_fn,
+        session_id_prefix_fn: Callable[[Data], str] = default_session_id_prefix_fn,
+        subject_id_prefix_fn: Callable[[Data], str] = default_subject_id_prefix_fn,
+    ) -> None:
+        super().__init__()
+        if config is not None and recording_id is not None:
+            raise ValueError(f"give config or recording_id, not both (recording_id is {recording_id!r})")
+        self.root = root
+        self.config = config
+        self.split = split
+        self.transform = transform
+        self.unit_id_prefix_fn = unit_id_prefix_fn
+        self.session_id_prefix_fn = session_id_prefix_fn
+        self.subject_id_prefix_fn = subject_id_prefix_fn
+        self._checks_leakage = True
+        self._opened: dict[str, _Recording] = {}
+        self._folder = RecordingFolder(root)
+        self._entry_of: dict[str, ConfigurationEntry]
+        if recording_id is not None:
+            self._entry_of = {self._folder.check(recording_id): ConfigurationEntry()}
+        else:
+            entries = [ConfigurationEntry()] if config is None else read_configuration(config)
+            self._entry_of = select_recordings(self._folder, entries, self._subject_of)
+
+    @property
+    def recording_ids(self) -> list[str]:
+        """The recordings, in the order of the configuration."""
+        return list(self._entry_of)
+
+    def __getitem__(self, index: DatasetIndex) -> Any:
+        if not isinstance(index, DatasetIndex):
+            raise TypeError(
+                f"a Dataset is indexed by DatasetIndex(recording_id, start, end), got {type(index).__name__}: give the "
+                "DataLoader one of the samplers of nd_data.samplers"
+            )
+        sample = self.get(index.recording_id, index.start, index.end)
+        return sample if self.transform is None else self.transform(sample)
+
+    def get(self, recording_id: str, start: float, end: float) -> Data:
+        """Cut a window out of a recording, before the transform.
+
+        Args:
+            recording_id: ``<brainset>/<session>``.
+            start: Seconds.
+            end: Seconds, not included.
+
+        Raises:
+            KeyError: the recording is not in the dataset.
+            ValueError: the window leaves the split.
+        """
+        recording = self._recording(recording_id)
+        if self._checks_leakage and recording.domain is not None:
+            start, end = recording.domain.checked(start, end)
+        return recording.data.slice(start, end)
+
+    def get_recording_data(self, recording_id: str) -> Data:
+        """A whole recording; with a split, only what lies in its sampling intervals.
+
+        Times stay absolute. With a split, regular time series become irregular ones, because what is left may have
+        gaps. This may read the whole recording into memory.
+
+        Args:
+            recording_id: ``<brainset>/<session>``.
+
+        Raises:
+            KeyError: the recording is not in the dataset.
+        """
+        data = self._recording(recording_id).data
+        if self.split is None:
+            return copy.copy(data)
+        return data.select_by_interval(self._sampling_intervals(recording_id))
+
+    def get_sampling_intervals(self) -> dict[str, Interval]:
+        """The intervals that windows may be drawn from, for each recording.
+
+        They are the split's domain, or the recording's without a split, after the operations that the configuration
+        lists under ``sampling_intervals``.
+
+        Raises:
+            ValueError: a recording has no such split, no recording has any time in it, or an operation names intervals
+                that are not there.
+        """
+        intervals = {recording_id: self._sampling_intervals(recording_id) for recording_id in self._entry_of}
+        empty = [recording_id for recording_id, interval in intervals.items() if len(interval) == 0]
+        where = "the recording's domain" if self.split is None else f"split {self.split!r}"
+        if len(empty) == len(intervals):
+            named = ", ".join(map(repr, empty[:5])) + (", …" if len(empty) > 5 else "")
+            raise ValueError(
+                f"{where} is empty in every recording ({named}), "
+                "or the configuration's sampling_intervals leave nothing of it"
+            )
+        if empty:
+            logger.warning("Nothing to sample in %s of %d recordings: %s", where, len(empty), ", ".join(empty))
+        return intervals
+
+    def get_unit_ids(self) -> list[str]:
+        """All unit ids with their prefixes, sorted, each once."""
+        unit_ids: set[str] = set()
+        for recording_id in self._entry_of:
+            units = getattr(self._recording(recording_id).data, "units", None)
+            if units is None:
+                raise ValueError(f"recording {recording_id!r} has no units (file {self._folder.path(recording_id)})")
+            unit_ids.update(units.id.tolist())
+        return sorted(unit_ids)
+
+    def get_session_ids(self) -> list[str]:
+        """All session ids with their prefixes, sorted, each once; recordings that share one are named in the log."""
+        recording_of: dict[str, str] = {}
+        for recording_id in self._entry_of:
+            session_id = self._id_of(recording_id, "session")
+            first = recording_of.setdefault(session_id, recording_id)
+            if first != recording_id:
+                logger.warning("Recordings %r and %r share the session id %r", first, recording_id, session_id)
+        return sorted(recording_of)
+
+    def get_subject_ids(self) -> list[str]:
+        """All subject ids with their prefixes, sorted, each once."""
+        return sorted({self._id_of(recording_id, "subject") for recording_id in self._entry_of})
+
+    def get_brainset_ids(self) -> list[str]:
+        """All brainset ids, sorted, each once."""
+        return sorted({self._id_of(recording_id, "brainset") for recording_id in self._entry_of})
+
+    def get_recording_config_dict(self) -> dict[str, dict[str, Any]]:
+        """A copy of the configuration of each recording."""
+        return {recording_id: copy.deepcopy(entry.config) for recording_id, entry in self._entry_of.items()}
+
+    def disable_data_leakage_check(self) -> None:
+        """Let windows leave their split, and splits overlap, with a warning.
+
+        Results on held-out time mean nothing if training windows reach into it.
+        """
+        self._checks_leakage = False
+        warnings.warn(
+            f"the data leakage check is off: windows may now leave the split {self.split!r}, and held-out results may "
+            "be worth nothing",
+            stacklevel=2,
+        )
+
+    def __repr__(self) -> str:
+        return f"Dataset(root={str(self.root)!r}, recordings={len(self._entry_of)}, split={self.split!r})"
+
+    def _recording(self, recording_id: str) -> "_Recording":
+        recording = self._opened.get(recording_id)
+        return self._open(recording_id) if recording is None else recording
+
+    def _open(self, recording_id: str) -> "_Recording":
+        if recording_id not in self._entry_of:
+            hint = name_hint(recording_id, self._entry_of, noun="recordings of this dataset")
+            raise KeyError(f"unknown recording {recording_id!r}; {hint}")
+        stored = self._load(recording_id)
+        # What was read of the data that windows are cut from is cut with every window; so what is only looked at once
+        # is read from `stored`.
+        data = copy.copy(stored)
+        try:
+            domain = None
+            if self.split is not None:
+                domain = SplitDomain(split_intervals(stored, self.split), split=self.split, recording_id=recording_id)
+                if self._checks_leakage:
+                    check_exclusive_splits(stored)
+            self._set_prefixed_ids(data, stored)
+        except ValueError as error:
+            raise ValueError(f"recording {recording_id!r}: {error} (file {self._folder.path(recording_id)})") from None
+        data.config = self._entry_of[recording_id].config
+        recording = self._opened[recording_id] = _Recording(data, domain)
+        return recording
+
+    def _load(self, recording_id: str) -> Data:
+        return Data.load(self._folder.path(recording_id))
+
+    def _set_prefixed_ids(self, data: Data, stored: Data) -> None:
+        """Put the prefixes before the ids once, so that every window just carries them along."""
+        if "units" in data:
+            prefix = self._prefix(self.unit_id_prefix_fn, stored, "units")
+            unit_ids: NDArray[np.str_] = np.strings.add(prefix, data.units.id.astype(np.str_))
+            unit_ids.flags.writeable = False
+            data.units.id = unit_ids
+        if "session" in data:
+            prefix = self._prefix(self.session_id_prefix_fn, stored, "session")
+            data.session.id = f"{prefix}{data.session.id}"
+        if "subject" in data:
+            prefix = self._prefix(self.subject_id_prefix_fn, stored, "subject")
+            data.subject.id = f"{prefix}{data.subject.id}"
+
+    def _prefix(self, prefix_fn: Callable[[Data], str], stored: Data, holder: str) -> str:
+        try:
+            return prefix_fn(stored)
+        except AttributeError as error:
+            argument = f"{holder.removesuffix('s')}_id_prefix_fn"
+            raise ValueError(
+                f"{argument} cannot make a prefix: {error}. Store brainset.id and session.id, or pass another "
+                f"{argument}"
+            ) from None
+
+    def _sampling_intervals(self, recording_id: str) -> Interval:
+        data = copy.copy(self._recording(recording_id).data)
+        try:
+            stored = copy.copy(split_intervals(data, self.split)).materialize()
+            return apply_operations(stored, self._entry_of[recording_id].operations, data)
+        except ValueError as error:
+            raise ValueError(f"recording {recording_id!r}: {error} (file {self._folder.path(recording_id)})") from None
+
+    def _id_of(self, recording_id: str, holder: str) -> str:
+        try:
+            return str(self._recording(recording_id).data.get_nested_attribute(f"{holder}.id"))
+        except AttributeError:
+            path = self._folder.path(recording_id)
+            raise ValueError(f"recording {recording_id!r} has no {holder}.id (file {path})") from None
+
+    def _subject_of(self, recording_id: str) -> str:
+        data = self._load(recording_id)
+        if not data.has_nested_attribute("subject.id"):
+            path = self._folder.path(recording_id)
+            raise ValueError(f"recording {recording_id!r} has no subject.id to select it by (file {path})")
+        return str(data.subject.id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Recording:
+    """A recording made ready to be cut: lazy, with prefixed ids and its configuration.
+
+    Attributes:
+        data: What samples are slices of.
+        domain: Where windows may lie, None without a split.
+    """
+
+    data: Data
+    domain: SplitDomain | None

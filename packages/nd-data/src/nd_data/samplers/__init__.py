@@ -1,0 +1,15 @@
+"""Samplers: each turns the sampling intervals of many recordings into the windows of an epoch."""
+
+from nd_data.samplers.distributed_evaluation import DistributedEvaluationSamplerWrapper
+from nd_data.samplers.distributed_stitching import DistributedStitchingFixedWindowSampler
+from nd_data.samplers.random_fixed_window import RandomFixedWindowSampler
+from nd_data.samplers.sequential_fixed_window import SequentialFixedWindowSampler
+from nd_data.samplers.trial import TrialSampler
+
+__all__ = [
+    "DistributedEvaluationSamplerWrapper",
+    "DistributedStitchingFixedWindowSampler",
+    "RandomFixedWindowSampler",
+    "SequentialFixedWindowSampler",
+    "TrialSampler",
+]

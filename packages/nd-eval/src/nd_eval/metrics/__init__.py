@@ -1,0 +1,1 @@
+"""Metrics as functions and as torchmetrics classes, and the table of those that a configuration can name."""

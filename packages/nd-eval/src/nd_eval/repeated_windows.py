@@ -1,0 +1,59 @@
+"""Windows that come more than once: a sampler fills up the last batch, or two processes evaluate the same window.
+
+Shape legend: ``N`` values.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nd_eval.time_groups import TimeGroups, group_times
+
+
+def repeats_of_windows(groups: TimeGroups, window_starts: Tensor, *, tolerance: float) -> tuple[Tensor, Tensor] | None:
+    """Values that one window gives for one time more than once.
+
+    Args:
+        groups: The times of the values.
+        window_starts: Absolute start of the window of each value, NaN for one that belongs to no known window. (N,)
+        tolerance: Windows that start closer than this many seconds are one window.
+
+    Returns:
+        Positions of the values that have a repeat, (R,), and a number for each that repeats share, (R,); None if there
+        is no repeat.
+    """
+    known = torch.nonzero(~torch.isnan(window_starts)).flatten()
+    windows = group_times(window_starts[known], tolerance=tolerance)
+    pairs = groups.group_of_values()[known] * len(windows) + windows.group_of_values()
+    ordered, by_pair = torch.sort(pairs, stable=True)
+    same = ordered[1:] == ordered[:-1]
+    if not bool(same.any()):
+        return None
+    repeated = torch.zeros(pairs.shape, dtype=torch.bool)
+    repeated[1:] |= same
+    repeated[:-1] |= same
+    return known[by_pair[repeated]], ordered[repeated]
+
+
+def one_of_each_repeat(values: Tensor, positions: Tensor, shared: Tensor) -> Tensor:
+    """Which values count when every window counts once at every time: of repeats the smallest, whatever their order.
+
+    Args:
+        values: What is to be pooled. Shape: (N, ...).
+        positions: Positions of the values that have a repeat. (R,)
+        shared: A number for each that repeats share. (R,)
+
+    Returns:
+        True for the values that count. (N,)
+    """
+    rows = values[positions].reshape(positions.numel(), -1)
+    order = torch.arange(positions.numel())
+    for column in reversed(rows.unbind(1)):
+        order = order[torch.sort(column[order], stable=True).indices]
+    order = order[torch.sort(shared[order], stable=True).indices]
+    surplus = torch.zeros(order.shape, dtype=torch.bool)
+    torch.eq(shared[order][1:], shared[order][:-1], out=surplus[1:])
+    counts = torch.ones(values.shape[0], dtype=torch.bool)
+    counts[positions[order[surplus]]] = False
+    return counts

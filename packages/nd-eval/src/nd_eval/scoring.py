@@ -1,0 +1,186 @@
+"""From stitched traces to scores: which metric sees what, and what becomes of a score that does not exist."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable, Mapping
+
+import torch
+import torchmetrics
+from torch import Tensor
+
+from nd_eval.accumulator import StitchedTrace
+from nd_eval.evaluation_result import EvaluationResult, monitored_score
+from nd_eval.metrics.classification_scores import check_class_range
+from nd_eval.metrics.metric_table import METRICS, build_metric
+
+MetricsByName = Mapping[str, torchmetrics.Metric]
+MetricsByTask = Mapping[str, MetricsByName]
+MetricsByRecording = Mapping[str, MetricsByTask]
+
+
+def score_traces(
+    traces: Mapping[tuple[str, str], StitchedTrace],
+    *,
+    metrics: MetricsByRecording | None,
+    expected: Iterable[tuple[str, str]],
+) -> EvaluationResult:
+    """Score the trace of every (recording, task).
+
+    Args:
+        traces: The stitched traces.
+        metrics: Metrics by recording, task and name. They are copied, never changed. None scores continuous targets by
+            R² and classes by balanced accuracy. A task without metrics is not scored, but its trace is kept.
+        expected: Every (recording, task) that should have been evaluated; those that were not are named in the result.
+    """
+    scores: dict[str, dict[str, dict[str, float]]] = {}
+    directions: dict[str, bool | None] = {}
+    undefined: list[tuple[str, str, str]] = []
+    unobserved: dict[tuple[str, str], int] = {}
+    scored: set[tuple[str, str]] = set()
+    for (recording, task), trace in traces.items():
+        observed = _observed(trace)
+        if len(observed) < len(trace):
+            unobserved[recording, task] = len(trace) - len(observed)
+        if len(observed) == 0:
+            continue
+        scored.add((recording, task))
+        chosen = default_metrics(observed.targets) if metrics is None else metrics.get(recording, {}).get(task, {})
+        for name, metric in chosen.items():
+            directions[name] = direction_of(name, metric)
+            value = _score(observed, metric, where=f"recording {recording!r}, task {task!r}, metric {name!r}")
+            scores.setdefault(recording, {}).setdefault(task, {})[name] = value
+            if math.isnan(value) and _says_nothing(observed):
+                undefined.append((recording, task, name))
+    wanted = sorted({*expected, *traces})
+    recordings = sorted({recording for recording, _ in wanted})
+    rows = [(r, t, m, value) for r, tasks in scores.items() for t, names in tasks.items() for m, value in names.items()]
+    names = sorted({metric for *_, metric, _ in rows if directions[metric] is not None})
+    return EvaluationResult(
+        scores=scores,
+        averages=_averages(rows, set(undefined)),
+        score=monitored_score(rows, directions, tuple(undefined)),
+        is_mixed=len(names) > 1,
+        statement=_statement(names, directions),
+        larger_is_better=directions,
+        left_out=tuple(r for r in recordings if not any(recording == r for recording, _ in scored)),
+        left_out_tasks=tuple(pair for pair in wanted if pair not in scored),
+        undefined=tuple(undefined),
+        unobserved=unobserved,
+        traces=_nested(traces),
+    )
+
+
+def default_metrics(targets: Tensor) -> dict[str, torchmetrics.Metric]:
+    """R² for continuous targets, balanced accuracy for classes."""
+    name = "r2" if targets.is_floating_point() else "balanced_accuracy"
+    return {name: build_metric(name)}
+
+
+def direction_of(name: str, metric: torchmetrics.Metric) -> bool | None:
+    """Whether larger values of a metric are better: what it says itself, else what the table says of its name."""
+    said = metric.higher_is_better
+    if said is None and name in METRICS:
+        return METRICS[name].larger_is_better
+    return said
+
+
+def _score(trace: StitchedTrace, metric: torchmetrics.Metric, *, where: str) -> float:
+    preds, targets = _aligned(trace.preds, trace.targets)
+    try:
+        _check_classes(preds, targets, metric)
+        if preds.is_floating_point() and bool(torch.isnan(preds).any()):
+            return float("nan")  # never hidden behind an arg max
+        fresh = copy.deepcopy(metric).to("cpu")
+        # Every process holds the whole trace: a sum over processes would count it again, or wait for a process for
+        # ever.
+        for part in fresh.modules():
+            if isinstance(part, torchmetrics.Metric):
+                part.distributed_available_fn = _never
+        fresh.reset()
+        fresh.update(preds, targets)
+        value = fresh.compute()
+    except (IndexError, RuntimeError, TypeError, ValueError) as problem:
+        if len(trace) < 2 and targets.is_floating_point():
+            return float("nan")  # some metrics refuse a single point
+        kind = TypeError if isinstance(problem, TypeError) else ValueError
+        raise kind(f"{where}: {problem}") from problem
+    value = torch.as_tensor(value)
+    if value.numel() != 1:
+        raise ValueError(f"{where}: a metric must give one number; found shape {tuple(value.shape)}")
+    return float(value)
+
+
+def _aligned(preds: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Let (U, 1) and (U,) meet: both are one dimension, or one binary logit, a time."""
+    if preds.ndim == targets.ndim + 1 and preds.shape[-1] == 1:
+        return preds.squeeze(-1), targets
+    if targets.ndim == preds.ndim + 1 and targets.shape[-1] == 1:
+        return preds, targets.squeeze(-1)
+    if not targets.is_floating_point() and targets.ndim == 2 and targets.shape[1] == 1 and preds.ndim == 2:
+        return (preds.squeeze(-1) if preds.shape[1] == 1 else preds), targets.squeeze(-1)
+    return preds, targets
+
+
+def _check_classes(preds: Tensor, targets: Tensor, metric: torchmetrics.Metric) -> None:
+    if targets.is_floating_point():
+        return
+    classes = getattr(metric, "num_classes", None)
+    if preds.is_floating_point() and preds.ndim == targets.ndim + 1:
+        classes = preds.shape[-1]
+    if not isinstance(classes, int):
+        return
+    check_class_range("target", targets, classes)
+    if not preds.is_floating_point():
+        check_class_range("predicted", preds, classes)
+
+
+def _observed(trace: StitchedTrace) -> StitchedTrace:
+    if not trace.targets.is_floating_point():
+        return trace
+    seen = ~torch.isnan(trace.targets).reshape(len(trace), -1).any(1)
+    if bool(seen.all()):
+        return trace
+    return StitchedTrace(trace.timestamps[seen], trace.preds[seen], trace.targets[seen])
+
+
+def _says_nothing(trace: StitchedTrace) -> bool:
+    """Whether no model could have got a score from these targets (rather than this model getting NaN)."""
+    if trace.preds.is_floating_point() and bool(torch.isnan(trace.preds).any()):
+        return False
+    columns = trace.targets.reshape(len(trace), -1)
+    return len(trace) < 2 or bool((columns.amin(0) == columns.amax(0)).all())
+
+
+def _averages(
+    rows: list[tuple[str, str, str, float]], undefined: set[tuple[str, str, str]]
+) -> dict[str, dict[str, float]]:
+    values: dict[str, dict[str, list[float]]] = {}
+    for recording, task, metric, value in rows:
+        kept = values.setdefault(task, {}).setdefault(metric, [])
+        if (recording, task, metric) not in undefined:
+            kept.append(value)
+    return {
+        task: {name: sum(kept) / len(kept) if kept else float("nan") for name, kept in names.items()}
+        for task, names in sorted(values.items())
+    }
+
+
+def _statement(names: list[str], directions: Mapping[str, bool | None]) -> str:
+    if not names:
+        return "nothing to average"
+    parts = ", ".join(name if directions[name] else f"{name} (an error, negated)" for name in names)
+    warning = "; metrics of different scales are mixed, see the averages of each" if len(names) > 1 else ""
+    return f"mean of {parts} over recordings and tasks, larger is better{warning}"
+
+
+def _nested(traces: Mapping[tuple[str, str], StitchedTrace]) -> dict[str, dict[str, StitchedTrace]]:
+    nested: dict[str, dict[str, StitchedTrace]] = {}
+    for (recording, task), trace in traces.items():
+        nested.setdefault(recording, {})[task] = trace
+    return nested
+
+
+def _never() -> bool:
+    return False

@@ -1,0 +1,23 @@
+"""Layers that the architectures are built from."""
+
+from nd_models.nn.dropout import Dropout
+from nd_models.nn.embedding import Embedding
+from nd_models.nn.feedforward import GEGLU, FeedForward
+from nd_models.nn.infinite_vocab_embedding import InfiniteVocabEmbedding
+from nd_models.nn.multitask_readout import MultitaskReadout
+from nd_models.nn.rotary_attention import RotaryCrossAttention, RotarySelfAttention
+from nd_models.nn.time_embedding import RotaryTimeEmbedding, Rotation, SinusoidalTimeEmbedding
+
+__all__ = [
+    "GEGLU",
+    "Dropout",
+    "Embedding",
+    "FeedForward",
+    "InfiniteVocabEmbedding",
+    "MultitaskReadout",
+    "RotaryCrossAttention",
+    "RotarySelfAttention",
+    "RotaryTimeEmbedding",
+    "Rotation",
+    "SinusoidalTimeEmbedding",
+]

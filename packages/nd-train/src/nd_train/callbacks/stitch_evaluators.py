@@ -1,0 +1,163 @@
+"""Callbacks that stitch the predictions of overlapping windows and log metrics of the stitched traces.
+
+They only carry windows from Lightning to `nd_eval` and scores back: any sampler, any batch order, plain loaders or a
+data module.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import lightning as L
+import torch
+from torchmetrics import Metric
+
+from nd_eval import (
+    DataForDecodingStitchEvaluator,
+    DataForMultiTaskDecodingStitchEvaluator,
+    DecodingStitchEvaluation,
+    EvaluationResult,
+    MultiTaskDecodingStitchEvaluation,
+)
+from nd_models import MODALITY_REGISTRY, ModalitySpec
+from nd_train.configured_metrics import metrics_of_readout
+
+Evaluation = DecodingStitchEvaluation | MultiTaskDecodingStitchEvaluation
+
+
+class _StitchEvaluator(L.Callback):
+    """What the two evaluators share: feed windows in, gather ranks, compute and log once an epoch."""
+
+    _expected: type
+
+    def __init__(self) -> None:
+        self.results: dict[str, EvaluationResult] = {}
+        self._evaluation: Evaluation | None = None
+
+    def _new_evaluation(self, pl_module: L.LightningModule) -> Evaluation:  # noqa: ARG002
+        raise AssertionError("each evaluator makes its own")
+
+    def _update(self, pl_module: L.LightningModule, outputs: Any, step: str) -> None:
+        if not isinstance(outputs, self._expected):
+            raise TypeError(
+                f"{type(self).__name__}: {type(pl_module).__name__}.{step} must return a {self._expected.__name__}, "
+                f"found {type(outputs).__name__}"
+            )
+        if self._evaluation is None:
+            self._evaluation = self._new_evaluation(pl_module)
+        self._evaluation.update(outputs)  # type: ignore[arg-type]  # checked against _expected above
+
+    def _finish(self, trainer: L.Trainer, pl_module: L.LightningModule, prefix: str) -> None:
+        evaluation, self._evaluation = self._evaluation, None
+        if trainer.sanity_checking:
+            return
+        if evaluation is None:
+            # A rank without windows still takes part in the gathering.
+            evaluation = self._new_evaluation(pl_module)
+        if trainer.world_size > 1:
+            states: list[dict[str, Any]] = [{}] * trainer.world_size
+            torch.distributed.all_gather_object(states, evaluation.state_dict())
+            evaluation.merge_states(states)
+        result = evaluation.compute()
+        self.results[prefix] = result
+        # Every rank computes the same scores from the windows of all: nothing is left to reduce.
+        pl_module.log_dict(result.to_log(prefix))
+
+    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
+        """Forget the windows of an epoch that was cut short."""
+        self._evaluation = None
+
+    def on_validation_batch_end(
+        self,
+        trainer: L.Trainer,  # noqa: ARG002
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,  # noqa: ARG002
+        batch_idx: int,  # noqa: ARG002
+        dataloader_idx: int = 0,  # noqa: ARG002
+    ) -> None:
+        """Take in a batch's predictions."""
+        self._update(pl_module, outputs, "validation_step")
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Stitch, score, log."""
+        self._finish(trainer, pl_module, "val")
+
+    def on_test_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
+        """As for validation."""
+        self._evaluation = None
+
+    def on_test_batch_end(
+        self,
+        trainer: L.Trainer,  # noqa: ARG002
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,  # noqa: ARG002
+        batch_idx: int,  # noqa: ARG002
+        dataloader_idx: int = 0,  # noqa: ARG002
+    ) -> None:
+        """As for validation."""
+        self._update(pl_module, outputs, "test_step")
+
+    def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """As for validation."""
+        self._finish(trainer, pl_module, "test")
+
+
+class DecodingStitchEvaluator(_StitchEvaluator):
+    """Stitched evaluation of a model with one readout, such as POYO.
+
+    ``validation_step`` and ``test_step`` return a `DataForDecodingStitchEvaluator` for each batch. At the epoch's end
+    each recording's score is logged as ``<session>/readout/<metric>/<val|test>`` and the average as
+    ``average_<val|test>_metric``; `results` keeps the last scores and stitched traces by stage, ``"val"`` and
+    ``"test"``.
+
+    Args:
+        session_ids: The recordings to expect; None takes those that come.
+        modality_spec: The model's readout, which chooses the metric where `metrics` is None.
+        metrics: Metrics by name; None for R² (continuous) or balanced accuracy (classes).
+    """
+
+    _expected = DataForDecodingStitchEvaluator
+
+    def __init__(
+        self,
+        session_ids: Iterable[str] | None = None,
+        modality_spec: ModalitySpec | None = None,
+        metrics: Mapping[str, Metric] | None = None,
+    ) -> None:
+        super().__init__()
+        self.session_ids = None if session_ids is None else list(session_ids)
+        self.modality_spec = modality_spec
+        self.metrics = metrics
+
+    def _new_evaluation(self, pl_module: L.LightningModule) -> DecodingStitchEvaluation:  # noqa: ARG002
+        metrics = self.metrics
+        if metrics is None and self.modality_spec is not None:
+            metrics = metrics_of_readout(None, self.modality_spec)
+        return DecodingStitchEvaluation(self.session_ids, metrics)
+
+
+class MultiTaskDecodingStitchEvaluator(_StitchEvaluator):
+    """Stitched evaluation of a model with several readouts, such as POYO+.
+
+    ``validation_step`` and ``test_step`` return a `DataForMultiTaskDecodingStitchEvaluator` for each batch. At the
+    epoch's end each score is logged as ``<session>/<task>/<metric>/<val|test>`` and the average, every metric turned so
+    that larger is better, as ``average_<val|test>_metric``; `results` keeps the last scores and stitched traces by
+    stage, ``"val"`` and ``"test"``.
+
+    Args:
+        metrics: ``{session: {task: {name: metric}}}``; None for R² (continuous) and balanced accuracy (classes).
+    """
+
+    _expected = DataForMultiTaskDecodingStitchEvaluator
+
+    def __init__(self, metrics: Mapping[str, Mapping[str, Mapping[str, Metric]]] | None = None) -> None:
+        super().__init__()
+        self.metrics = metrics
+
+    def _new_evaluation(self, pl_module: L.LightningModule) -> MultiTaskDecodingStitchEvaluation:
+        readout = getattr(getattr(pl_module, "model", None), "readout", None)
+        specs: Mapping[str, ModalitySpec] = getattr(readout, "readout_specs", MODALITY_REGISTRY)
+        return MultiTaskDecodingStitchEvaluation(
+            metrics=self.metrics, task_ids={task: spec.id for task, spec in specs.items()}
+        )

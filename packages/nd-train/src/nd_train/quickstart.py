@@ -1,0 +1,94 @@
+"""``nd-train quickstart``: from nothing to a decoded recording in one command."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from nd_data.simulate import simulate_recordings
+from nd_models import POYOPlus
+from nd_train.cli import DecoderCommandLine, with_ready_configurations
+from nd_train.results_table import results_console, results_table
+from nd_train.ridge_baseline import ridge_scores
+from nd_train.trace_picture import save_trace_picture
+
+TASK = "cursor_velocity_2d"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Simulate (or take) recordings, train POYO+, show its stitched R² beside ridge regression's and the ceiling."""
+    options = _parser().parse_args(arguments)
+    if (options.data is None) != (options.config is None):
+        raise ValueError(
+            "--data and --config go together: a folder of recordings and the configuration that reads them"
+        )
+    console = results_console()
+    out = Path(options.out)
+    out.mkdir(parents=True, exist_ok=True)
+    ceiling: dict[str, float] = {}
+    if options.data is None:
+        console.print(
+            f"simulating {options.sessions} recordings of {options.minutes:g} minutes in {out / 'recordings'}"
+        )
+        simulated = simulate_recordings(
+            out / "recordings", sessions=options.sessions, minutes=options.minutes, seed=options.seed
+        )
+        ceiling = {recording.recording_id: recording.ideal_r2 for recording in simulated}
+        root, config = out / "recordings", out / "data.yaml"
+        config.write_text(yaml.safe_dump(_simulated_configuration(simulated[0].recording_id.split("/")[0])))
+    else:
+        root, config = Path(options.data), Path(options.config)
+
+    command_line = DecoderCommandLine(
+        with_ready_configurations(
+            [
+                *("fit", "--config", options.run_config, f"--seed_everything={options.seed}"),
+                *(f"--data.root={root}", f"--data.config={config}", f"--trainer.default_root_dir={out}"),
+                *options.overrides,
+            ]
+        ),
+        print_scores=False,
+    )
+    result = command_line.evaluator.results["test"]
+    model = command_line.model.model
+    beside: dict[str, dict[str, float]] = {}
+    tasks = sorted({task for by_task in result.scores.values() for task in by_task})
+    continuous = [task for task in tasks if "r2" in next(s[task] for s in result.scores.values() if task in s)]
+    if continuous and isinstance(model, POYOPlus):
+        spec = model.readout.readout_specs[continuous[0]]
+        beside["ridge R²"] = ridge_scores(root, config, spec, window_length=model.sequence_length)
+    if ceiling:
+        beside["ceiling R²"] = ceiling
+        beside["share of ceiling"] = {
+            recording: by_task[TASK]["r2"] / ceiling[recording] for recording, by_task in result.scores.items()
+        }
+    console.print(results_table(result, title="stitched test scores (POYO+), beside", beside=beside))
+    if continuous:
+        console.print(f"picture: {save_trace_picture(result, out / 'predicted_and_true.png', task=continuous[0])}")
+    console.print(f"checkpoint: {command_line.best_checkpoint}")
+    return 0
+
+
+def _simulated_configuration(brainset: str) -> list[dict[str, object]]:
+    return [
+        {
+            "selection": [{"brainset": brainset}],
+            "config": {"multitask_readout": [{"readout_id": TASK, "metrics": ["r2"]}]},
+        }
+    ]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nd-train quickstart", description="Train a decoder, and show its stitched R² per recording."
+    )
+    parser.add_argument("--out", default="quickstart", help="folder for recordings, checkpoint and picture")
+    parser.add_argument("--data", help="train on the recordings of this folder instead of simulated ones")
+    parser.add_argument("--config", help="configuration of those recordings (YAML)")
+    parser.add_argument("--run-config", default="quickstart", help="run configuration: a file or a ready one's name")
+    parser.add_argument("--sessions", type=int, default=4, help="simulated recordings")
+    parser.add_argument("--minutes", type=float, default=5.0, help="length of each")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the simulation and of the run")
+    parser.add_argument("overrides", nargs="*", help="more of `nd-train fit`'s options, after `--`")
+    return parser
