@@ -317,3 +317,10 @@ def test_the_representation_names_parts_and_shapes(saved):
         assert "vel=[48, 2]" in text
         assert "note='good day'" in text
         assert "absolute_start=2.0" in text
+
+
+def test_a_window_outside_the_data_is_empty_and_has_no_start(saved):
+    window = Data.load(saved).slice(100.0, 101.0)
+    assert window.start is window.end is None
+    assert window.absolute_start == 100.0
+    assert len(window.spikes) == len(window.cursor) == len(window.trials) == 0

@@ -384,6 +384,10 @@ def empty_array(file):
     file["units"].create_dataset("nothing", data=h5py.Empty("f8"))
 
 
+def name_like_a_method(file):
+    file.attrs["slice"] = 3
+
+
 def link_elsewhere(file):
     file["elsewhere"] = h5py.ExternalLink("other.h5", "/spikes")
 
@@ -399,6 +403,7 @@ def link_in_a_circle(file):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
+        (name_like_a_method, "'slice' has the name of an attribute of every Data"),
         (link_elsewhere, "'elsewhere' is a link into another file"),
         (link_to_nothing, "'elsewhere' cannot be read"),
         (link_in_a_circle, "'session/again/.*' lies deeper than 32 groups"),
@@ -419,6 +424,21 @@ def test_what_does_not_follow_the_layout_is_named(path, damage, message):
     for lazy in (True, False):
         with pytest.raises(ValueError, match=rf"recording\.h5: {message}"):
             Data.load(path, lazy=lazy)
+
+
+def test_an_array_that_hides_a_needed_method_is_named(path):
+    with h5py.File(path, "r+") as file:
+        file["units"].create_dataset("keys", data=np.zeros(9))
+    for lazy in (True, False):
+        with pytest.raises(ValueError, match=r"recording\.h5: 'units': 'keys' is an attribute of every"):
+            _ = Data.load(path, lazy=lazy).units
+
+
+def test_private_attributes_of_a_file_are_left_alone(path):
+    with h5py.File(path, "r+") as file:
+        file.attrs["_version"] = "2"
+    for lazy in (True, False):
+        assert "_version" not in Data.load(path, lazy=lazy)
 
 
 @pytest.mark.parametrize("value", [np.nan, 0.0])

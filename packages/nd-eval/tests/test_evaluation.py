@@ -420,6 +420,13 @@ def test_a_metric_that_does_not_say_its_direction_is_not_in_the_score():
     assert not result.is_mixed
 
 
+def test_one_metric_name_cannot_have_two_directions():
+    metrics = {"brain/a": {"velocity": {"m": R2Score()}}, "brain/b": {"velocity": {"m": build_metric("mse")}}}
+    evaluation = MultiTaskDecodingStitchEvaluation(metrics, task_ids=TASK_IDS)
+    with pytest.raises(ValueError, match="recording 'brain/b', task 'velocity': larger is better for one 'm'"):
+        evaluate(evaluation, [multi_task_batch(all_windows(sessions()), ("velocity",))])
+
+
 def test_absolute_starts_may_be_python_floats_but_not_coarse_float32():
     windows = sessions()[0].windows
     batch = single_task_batch(windows, "velocity")

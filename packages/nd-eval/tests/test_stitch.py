@@ -272,11 +272,14 @@ def test_bad_input_is_one_clear_error(times, values, options, error, message):
         stitch(times, values, **options)
 
 
-def test_the_arguments_are_left_as_they_were():
-    times = torch.tensor([2.0, 1.0, 1.0], dtype=torch.float64)
-    values, labels = torch.tensor([1.0, 2.0, 4.0]), torch.tensor([1, 2, 4])
-    weights = torch.tensor([1.0, 0.0, 2.0])
+@pytest.mark.parametrize("when", [[2.0, 1.0, 1.0, 2.0], [1.0, 1.0, 2.0, 2.0], [1.0, 2.0, 3.0, 4.0]])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_arguments_are_left_as_they_were(when, dtype):
+    times = torch.tensor(when, dtype=torch.float64)
+    values, labels = torch.tensor([1.0, 2.0, 4.0, 8.0], dtype=dtype), torch.tensor([1, 2, 4, 8])
+    weights = torch.tensor([1.0, 0.0, 2.0, 3.0])
     copies = [x.clone() for x in (times, values, labels, weights)]
     stitch(times, values, weights=weights)
+    stitch(times, values)
     stitch(times, labels)
     assert all(torch.equal(a, b) for a, b in zip((times, values, labels, weights), copies, strict=True))

@@ -369,3 +369,23 @@ class TestTasks:
     def test_no_task_at_all_is_refused(self):
         with pytest.raises(ValueError, match="name at least one"):
             POYOPlus(sequence_length=1.0, latent_step=0.5, readout_specs={})
+
+
+def test_a_small_model_learns_a_batch_by_heart(name, make_model, make_window, make_batch):
+    model = make_model(name, ffn_dropout=0.0, lin_dropout=0.0)
+    batch = make_batch(model, [make_window(outputs=6, seed=seed) for seed in range(4)])
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+    task, losses = "cursor_velocity_2d", []
+    for _ in range(150):
+        outputs = model(**batch["model_inputs"])
+        if name == "POYO":
+            real = batch["model_inputs"]["output_mask"]
+            predictions, targets = outputs[real], batch["target_values"][real]
+        else:
+            predictions, targets = outputs[task], batch["target_values"][task]
+        loss = MSELoss()(predictions, targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.05 * losses[0]

@@ -73,7 +73,7 @@ def test_dense_float32_steps_stay_within_rounding_of_numpy(path: dict[str, Any],
 @given(data=st.data())
 def test_any_options_and_any_zero_gradients_follow_the_equations(data: st.DataObject, numpy_lamb: Any) -> None:
     options = {
-        "lr": data.draw(st.floats(0, 0.5), "lr"),
+        "lr": data.draw(st.just(0.0) | st.floats(0, 0.5), "lr"),
         "betas": (data.draw(st.floats(0, 0.99), "beta1"), data.draw(st.floats(0, 0.9999), "beta2")),
         "weight_decay": data.draw(st.sampled_from([0.0, 1e-4, 0.3]), "weight_decay"),
         "clamp_value": data.draw(st.sampled_from([0.0, 0.1, 10.0, math.inf]), "clamp_value"),
@@ -93,6 +93,7 @@ def test_any_options_and_any_zero_gradients_follow_the_equations(data: st.DataOb
         np.testing.assert_allclose(
             parameter.detach().numpy(), oracle.step(parameter.grad.numpy()), rtol=1e-9, atol=1e-12
         )
+        np.testing.assert_allclose(optimizer.state[parameter]["trust_ratio"].item(), oracle.ratio, rtol=1e-9)
 
 
 @pytest.mark.parametrize("path", PATHS)

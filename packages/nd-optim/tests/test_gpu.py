@@ -89,6 +89,7 @@ def test_a_state_moves_between_devices_bit_for_bit() -> None:
             assert torch.equal(value, back.optimizer.state[other][key])
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
 @pytest.mark.parametrize("options", OPTIONS)
 def test_with_its_rows_passed_a_step_never_waits_for_the_device(options: dict[str, Any]) -> None:
     run = Run("cuda", **options)
@@ -188,6 +189,7 @@ def test_together_takes_far_fewer_kernels_than_one_by_one() -> None:
     assert counts[0] * 3 < counts[1]
 
 
+@pytest.mark.filterwarnings("ignore")  # of the compiler
 def test_a_compiled_step_gives_the_same_run() -> None:
     compiled, plain = Run("cuda", lr=torch.tensor(0.02, device="cuda"), capturable=True), Run("cuda")
     step = torch.compile(compiled.optimizer.step)

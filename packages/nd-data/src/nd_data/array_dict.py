@@ -137,7 +137,11 @@ class ArrayDict:
     def from_stored(cls, stored: StoredGroup) -> Self:
         """Build the object from the layout of its group (see :func:`nd_data.storage.read_layout`)."""
         check_kind(stored, "ArrayDict")
-        return cls(**{name: array.read() for name, array in stored.arrays.items()})
+        arrays = {name: array.read() for name, array in stored.arrays.items()}
+        try:
+            return cls(**arrays)
+        except ValueError as error:
+            raise ValueError(f"{stored.where()}: {error}") from None
 
     def materialize(self) -> Self:
         """Read everything that is still only on disk into memory.

@@ -2,39 +2,24 @@
 
 import copy
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import h5py
 import numpy as np
 
-from nd_data.array_dict import ArrayDict, LazyArrayDict, check_kind, raise_missing
-from nd_data.interval import Interval, LazyInterval
-from nd_data.interval_algebra import union
-from nd_data.irregular_time_series import IrregularTimeSeries, LazyIrregularTimeSeries
-from nd_data.regular_time_series import LazyRegularTimeSeries, RegularTimeSeries
+from nd_data.array_dict import ArrayDict, check_kind, raise_missing
+from nd_data.interval import Interval
+from nd_data.nested_attributes import leads_somewhere, look_up, put
 from nd_data.sliced_domain import SlicedDomain, cut_domain
-from nd_data.storage.layout import StoredArray, StoredGroup, layout_of, read_layout
+from nd_data.storage.layout import StoredGroup, layout_of, read_layout
 from nd_data.storage.open_files import OPEN_FILES
 from nd_data.storage.values import SerializeFunctions, serialized, write_value
 from nd_data.storage.writing import write_arrays, write_names, write_recording
+from nd_data.stored_parts import Cuts, covered_by, has_time, read_part
 from nd_data.stored_rows import Window
 from nd_data.time_keys import check_window
-
-EAGER_CLASSES: dict[str, Any] = {
-    "ArrayDict": ArrayDict,
-    "Interval": Interval,
-    "IrregularTimeSeries": IrregularTimeSeries,
-    "RegularTimeSeries": RegularTimeSeries,
-}
-LAZY_CLASSES: dict[str, Any] = {
-    "ArrayDict": LazyArrayDict,
-    "Interval": LazyInterval,
-    "IrregularTimeSeries": LazyIrregularTimeSeries,
-    "RegularTimeSeries": LazyRegularTimeSeries,
-}
 
 
 class Data:
@@ -50,6 +35,7 @@ class Data:
         ValueError: a part has times, but there is no domain.
 
     Example:
+        >>> from nd_data import IrregularTimeSeries
         >>> data = Data(
         ...     session="monday",
         ...     spikes=IrregularTimeSeries([0.1, 1.2, 2.3], unit_index=[0, 1, 0], domain=Interval(0.0, 3.0)),
@@ -60,13 +46,15 @@ class Data:
         (array([0.2]), 1.0, 'monday')
     """
 
+    holds_parts: ClassVar[bool] = True
+
     _domain: Interval | SlicedDomain | None = None
     _absolute_start: float = 0.0
     # Parts that are still only on disk: their group, and how to cut and select from what is read.
     _stored: StoredGroup | None = None
     _lazy: bool = True
     _names: tuple[str, ...] = ()
-    _cuts: "tuple[Window | Interval, ...]" = ()
+    _cuts: Cuts = ()
 
     def __init__(self, *, domain: Interval | Literal["auto"] | None = None, **kwargs: Any) -> None:
         if isinstance(domain, str):
@@ -94,15 +82,15 @@ class Data:
 
     @property
     def start(self) -> float | None:
-        """Start of the domain in seconds; None for data without time."""
+        """Start of the domain in seconds; None for data without time, or without any of it."""
         domain = self.domain
-        return None if domain is None else float(domain.start[0])
+        return None if domain is None or len(domain) == 0 else float(domain.start[0])
 
     @property
     def end(self) -> float | None:
-        """End of the domain in seconds; None for data without time."""
+        """End of the domain in seconds; None for data without time, or without any of it."""
         domain = self.domain
-        return None if domain is None else float(domain.end[-1])
+        return None if domain is None or len(domain) == 0 else float(domain.end[-1])
 
     @property
     def absolute_start(self) -> float | None:
@@ -136,7 +124,8 @@ class Data:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or self._stored is None or name not in self._names:
             raise_missing(self, name, () if name.startswith("_") else self.keys())
-        value = self.__dict__[name] = self._read(name)
+        cuts, lazy = self._cuts, self._lazy
+        value = self.__dict__[name] = read_part(self._stored, name, cuts=cuts, lazy=lazy, data_class=type(self))
         return value
 
     def __delattr__(self, name: str) -> None:
@@ -175,7 +164,7 @@ class Data:
         if self._stored is not None:
             state["_cuts"] = (*self._cuts, window)
         state["_domain"] = cut_domain(self._domain, window)
-        state["_absolute_start"] = self._absolute_start + start if reset_origin else self._absolute_start
+        state["_absolute_start"] = self._absolute_start + float(start) if reset_origin else self._absolute_start
         return out
 
     def select_by_interval(self, interval: Interval) -> Self:
@@ -235,13 +224,7 @@ class Data:
         Raises:
             AttributeError: a part of the path does not exist; the message lists what does.
         """
-        value: Any = self
-        for name in path.split("."):
-            try:
-                value = getattr(value, name)
-            except AttributeError as error:
-                raise AttributeError(f"cannot look up '{path}': {error}") from None
-        return value
+        return look_up(self, path)
 
     def set_nested_attribute(self, path: str, value: Any) -> Self:
         """Set a part of a part, such as "session.id", in place.
@@ -252,22 +235,12 @@ class Data:
         Raises:
             AttributeError: a part of the path but the last does not exist.
         """
-        *parents, name = path.split(".")
-        owner = self.get_nested_attribute(".".join(parents)) if parents else self
-        setattr(owner, name, value)
+        put(self, path, value)
         return self
 
     def has_nested_attribute(self, path: str) -> bool:
         """Whether a part of a part exists; arrays are not read to find out."""
-        value: Any = self
-        *parents, last = path.split(".")
-        for name in parents:
-            if not isinstance(value, Data | ArrayDict) or name not in value:
-                return False
-            value = getattr(value, name)
-        if not last or not isinstance(value, Data | ArrayDict):
-            return False
-        return last in value or isinstance(getattr(type(value), last, None), property)
+        return leads_somewhere(self, path)
 
     def to_dict(self) -> dict[str, Any]:
         """A deep copy of all parts by name, with "_domain" and "_absolute_start"."""
@@ -342,9 +315,9 @@ class Data:
         """Build the object from the layout of its group (see :func:`nd_data.storage.read_layout`)."""
         check_kind(stored, "Data")
         out = object.__new__(cls)
-        attributes = {name: value for name, value in stored.attributes.items() if name != "absolute_start"}
         domain = stored.groups.get("domain")
-        parts = [*(name for name in stored.groups if name != "domain"), *stored.arrays, *attributes]
+        names = [*stored.groups, *stored.arrays, *stored.attributes]
+        parts = [name for name in names if name not in ("domain", "absolute_start") and not name.startswith("_")]
         out.__dict__.update(
             _stored=stored,
             _lazy=lazy,
@@ -423,46 +396,6 @@ class Data:
         if self._absolute_start:
             lines.append(f"absolute_start={self._absolute_start}")
         return f"{type(self).__name__}(\n" + "".join(f"{line},\n" for line in lines) + ")"
-
-    def _read(self, name: str) -> Any:
-        stored = self._stored
-        assert stored is not None  # noqa: S101 only asked for what is on disk
-        group = stored.groups.get(name)
-        if group is None:
-            array: StoredArray | None = stored.arrays.get(name)
-            return copy.copy(stored.attributes[name]) if array is None else array.read()
-        value: Any
-        if group.kind == "Data":
-            value = type(self).from_stored(group, lazy=self._lazy)
-        else:
-            if not self._lazy:
-                value = EAGER_CLASSES[group.kind].from_stored(group)
-            else:
-                value = LAZY_CLASSES[group.kind].pristine(group)
-                if group.kind == "ArrayDict" or not self._cuts:
-                    return copy.copy(value)
-        if not has_time(value):
-            return value
-        for cut in self._cuts:
-            value = value.slice(*cut) if isinstance(cut, Window) else value.select_by_interval(cut)
-        return value
-
-
-def has_time(value: object) -> bool:
-    """Whether a part has times, and so is cut when the whole is."""
-    if isinstance(value, Data):
-        return value.absolute_start is not None
-    return isinstance(value, IrregularTimeSeries | RegularTimeSeries | Interval)
-
-
-def covered_by(parts: Iterable[object]) -> Interval:
-    """All that the domains of some parts cover."""
-    domain = (np.zeros(0), np.zeros(0))
-    for part in parts:
-        covered: Any = part if isinstance(part, Interval) else getattr(part, "domain", None) if has_time(part) else None
-        if covered is not None:
-            domain = union(domain, (covered.start, covered.end))
-    return Interval(*domain)
 
 
 def part_repr(name: str, value: object) -> str:

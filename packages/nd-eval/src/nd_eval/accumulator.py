@@ -120,8 +120,8 @@ class StitchingAccumulator:
                 tolerance of the recording and task.
 
         Raises:
-            ValueError: the lengths or the shapes differ, a time is not finite, or the times were rounded to more than
-                0.05 ms (as float32 is beyond 800 s), so that outputs at 1 kHz could not be told apart.
+            ValueError: the lengths or the shapes differ, a time is not finite, or rounding may have moved a time by
+                more than 0.05 ms (in float32 beyond 800 s), so that outputs at 1 kHz could not be told apart.
             TypeError: predictions or targets change between floats and classes.
         """
         try:

@@ -48,7 +48,11 @@ def score_traces(
         scored.add((recording, task))
         chosen = default_metrics(observed.targets) if metrics is None else metrics.get(recording, {}).get(task, {})
         for name, metric in chosen.items():
-            directions[name] = direction_of(name, metric)
+            direction = direction_of(name, metric)
+            if directions.setdefault(name, direction) != direction:
+                raise ValueError(
+                    f"recording {recording!r}, task {task!r}: larger is better for one {name!r}, not for another"
+                )
             value = _score(observed, metric, where=f"recording {recording!r}, task {task!r}, metric {name!r}")
             scores.setdefault(recording, {}).setdefault(task, {})[name] = value
             if math.isnan(value) and _says_nothing(observed):
@@ -93,8 +97,7 @@ def _score(trace: StitchedTrace, metric: torchmetrics.Metric, *, where: str) -> 
         if preds.is_floating_point() and bool(torch.isnan(preds).any()):
             return float("nan")  # never hidden behind an arg max
         fresh = copy.deepcopy(metric).to("cpu")
-        # Every process holds the whole trace: a sum over processes would count it again, or wait for a process for
-        # ever.
+        # Every process holds the whole trace: a sum over processes would count it again, or wait for one that has none.
         for part in fresh.modules():
             if isinstance(part, torchmetrics.Metric):
                 part.distributed_available_fn = _never

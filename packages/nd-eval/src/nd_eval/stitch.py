@@ -98,15 +98,19 @@ def _pool_means(values: Tensor, groups: TimeGroups, weights: Tensor | None) -> T
     edges = [*groups.first[::_BLOCK].tolist(), values.shape[0]]
     for number, (start, stop) in enumerate(pairwise(edges)):
         block = slice(number * _BLOCK, (number + 1) * _BLOCK)
-        first, sizes = groups.first[block], groups.sizes[block]
-        if weights is None and int(sizes.max()) <= 2:
-            # Half of the first value and the last is the mean of one value as of two.
-            one = _take(values, groups.order, first).to(torch.float64)
-            other = _take(values, groups.order, first + sizes - 1).to(torch.float64)
-            means[block] = one.add_(other).mul_(0.5)
+        sizes = groups.sizes[block]
+        part = _take(values, groups.order, slice(start, stop))
+        size = int(sizes[0])
+        if weights is None and size * sizes.numel() == stop - start and bool((sizes == size).all()):
+            # Within a recording that windows cover evenly, every time has as many values as the next.
+            table = part.reshape(-1, size, *values.shape[1:])
+            sums = table[:, 0].to(torch.float64, copy=True)
+            for place in range(1, size):
+                sums += table[:, place]
+            means[block] = sums.div_(size)
             continue
+        part = part.to(torch.float64)
         group = torch.repeat_interleave(sizes, output_size=stop - start)
-        part = _take(values, groups.order, slice(start, stop)).to(torch.float64)
         totals = sizes.to(torch.float64)
         if weights is not None:
             shares = _take(weights, groups.order, slice(start, stop)).to(torch.float64)
@@ -117,7 +121,7 @@ def _pool_means(values: Tensor, groups: TimeGroups, weights: Tensor | None) -> T
     return means
 
 
-def _take(values: Tensor, order: Tensor | None, places: Tensor | slice) -> Tensor:
+def _take(values: Tensor, order: Tensor | None, places: slice) -> Tensor:
     """Values at places of the order of groups."""
     return values[places] if order is None else values.index_select(0, order[places])
 

@@ -147,7 +147,10 @@ def _sortable(times: Tensor) -> Tensor:
 
 
 def _ascends(times: Tensor) -> bool:
-    return bool((times[1:] >= times[:-1]).all())
+    parts = range(0, times.numel() - 1, _BLOCK)
+    return all(
+        bool((times[i + 1 : i + 1 + _BLOCK] >= times[i : i + _BLOCK][: times.numel() - 1 - i]).all()) for i in parts
+    )
 
 
 def _cut(runs: _Runs, tolerance: float) -> tuple[Tensor, bool]:

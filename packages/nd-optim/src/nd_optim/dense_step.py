@@ -39,7 +39,7 @@ def step_tensor(
     # Where nothing was measured there is nothing to trust: what momentum remains coasts at the last ratio, and the
     # decay acts as it is. Dividing by the norm of this step would blow either up to a full step.
     coasting = not options.adam and _is_zero(gradient)
-    if decay and not coasting:
+    if options.weight_decay and not coasting:
         torch.mul(weight, options.weight_decay, out=update)
     else:
         update.zero_()

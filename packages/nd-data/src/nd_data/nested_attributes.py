@@ -1,0 +1,51 @@
+"""Parts of parts by a path of names, such as "spikes.timestamps"."""
+
+from typing import Any
+
+from nd_data.array_dict import ArrayDict
+
+
+def look_up(owner: Any, path: str) -> Any:
+    """What a path leads to.
+
+    Raises:
+        AttributeError: a part of the path does not exist; the message lists what does.
+    """
+    value = owner
+    for name in path.split("."):
+        try:
+            value = getattr(value, name)
+        except AttributeError as error:
+            raise AttributeError(f"cannot look up '{path}': {error}") from None
+    return value
+
+
+def put(owner: Any, path: str, value: Any) -> None:
+    """Set what a path leads to.
+
+    Raises:
+        AttributeError: a part of the path but the last does not exist.
+    """
+    parents, _, name = path.rpartition(".")
+    setattr(look_up(owner, parents) if parents else owner, name, value)
+
+
+def leads_somewhere(owner: Any, path: str) -> bool:
+    """Whether a path leads to a part, or to a property of one; arrays are not read to find out."""
+    value = owner
+    *parents, last = path.split(".")
+    for name in parents:
+        if not holds_parts(value) or name not in value:
+            return False
+        value = getattr(value, name)
+    if not last or not holds_parts(value):
+        return False
+    return last in value or isinstance(getattr(type(value), last, None), property)
+
+
+def holds_parts(value: object) -> bool:
+    """Whether a value is a container, in which a name may lead further."""
+    return isinstance(value, ArrayDict) or getattr(type(value), "holds_parts", False)
+
+
+__all__ = ["leads_somewhere", "look_up", "put"]
