@@ -174,8 +174,14 @@ def docs(session: nox.Session) -> None:
     install_wheels(session, list(PACKAGES), *group("docs"), extras=EVERYTHING)
     output = ROOT / "docs" / "_build" / "html"
     session.run("sphinx-build", "-W", "--keep-going", "-n", "-q", "-E", "-b", "html", "docs", str(output))
-    readmes = [str(p.path.relative_to(ROOT) / "README.md") for p in PACKAGES.values()]
-    session.run("python", "-m", "pytest", "docs", *readmes, "README.md", *session.posargs)
+    pages = [
+        "docs",
+        "README.md",
+        "CONTRIBUTING.md",
+        *(f"{p.path.relative_to(ROOT)}/README.md" for p in PACKAGES.values()),
+    ]
+    arguments = ["-p", "run_code_blocks", *pages, *session.posargs]
+    session.run("python", "-m", "pytest", *arguments, env={"PYTHONPATH": str(ROOT / "docs")})
     session.log(f"open {output / 'index.html'}")
 
 
@@ -183,6 +189,8 @@ def docs(session: nox.Session) -> None:
 def compat(session: nox.Session) -> None:
     """Against temporaldata 0.1.6 and torch_brain 0.1.2, installed beside."""
     install_wheels(session, list(PACKAGES), *group("integration"), *PEERS)
+    # A second, independent LAMB; its declared torchvision has no part in it.
+    session.install("--no-deps", "timm==1.0.20")
     # The peers' own deprecation warnings are theirs.
     arguments = ["-W", "default", "-m", "compat", *session.posargs]
     session.run("python", "-m", "pytest", "tests-integration/compat", *arguments)

@@ -5,6 +5,7 @@ Shape legend: ``N`` values, ``U`` distinct times.
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from nd_eval.time_groups import TimeGroups, group_times
 
 _BLOCK = 1 << 14  # times
+_ELEMENT_OF_BYTES = {8: torch.float64, 16: torch.complex128}
 
 
 def stitch(
@@ -94,12 +96,13 @@ def check_weights(weights: Tensor, count: int) -> None:
 
 def _pool_means(values: Tensor, groups: TimeGroups, weights: Tensor | None) -> Tensor:
     means = values.new_empty((len(groups), *values.shape[1:]))
+    whole = _rows_as_elements(values)
     # Block by block of groups: the float64 copies stay in the cache, which saves memory and half of the time.
     edges = [*groups.first[::_BLOCK].tolist(), values.shape[0]]
     for number, (start, stop) in enumerate(pairwise(edges)):
         block = slice(number * _BLOCK, (number + 1) * _BLOCK)
         sizes = groups.sizes[block]
-        part = _take(values, groups.order, slice(start, stop))
+        part = _take(whole, groups.order, slice(start, stop)).view(values.dtype).reshape(-1, *values.shape[1:])
         size = int(sizes[0])
         if weights is None and size * sizes.numel() == stop - start and bool((sizes == size).all()):
             # Within a recording that windows cover evenly, every time has as many values as the next.
@@ -119,6 +122,19 @@ def _pool_means(values: Tensor, groups: TimeGroups, weights: Tensor | None) -> T
         sums = part.new_zeros((totals.numel(), *values.shape[1:])).index_add_(0, group, part)
         means[block] = sums.div_(_along(totals, sums))
     return means
+
+
+def _rows_as_elements(values: Tensor) -> Tensor:
+    """Rows of 8 or 16 bytes as one number each: gathering those takes a third of the time of gathering rows."""
+    row_bytes = math.prod(values.shape[1:]) * values.element_size()
+    fits = (
+        values.is_contiguous() and values.storage_offset() * values.element_size() % row_bytes == 0
+        if row_bytes
+        else False
+    )
+    if values.ndim > 1 and fits and row_bytes in _ELEMENT_OF_BYTES:
+        return values.reshape(values.shape[0], -1).view(_ELEMENT_OF_BYTES[row_bytes]).squeeze(1)
+    return values
 
 
 def _take(values: Tensor, order: Tensor | None, places: slice) -> Tensor:

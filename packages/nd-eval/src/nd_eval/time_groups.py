@@ -1,6 +1,6 @@
 """Which values fall on the same time: sorting, and cutting the sorted times into groups.
 
-Shape legend: ``N`` values, ``U`` distinct times, ``R`` runs of sorted values that are known to be one time.
+Shape legend: ``N`` values, ``U`` distinct times.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from torch import Tensor
 
 # Below this many values a comparison sort is as fast as anything.
 _WORTH_A_ROUGH_SORT = 1 << 15
+
+# Below 2^31; not close to a power of two, which would fill the buckets of a radix sort in step with the cache.
+_TICKS = 1_500_000_000
 
 # Large temporaries cost more to allocate than to fill, so what passes over all times does it in parts.
 _BLOCK = 1 << 16
@@ -71,45 +74,36 @@ def group_times(timestamps: Tensor, *, tolerance: float) -> TimeGroups:
     """
     _check(timestamps, tolerance)
     times = timestamps.to(torch.float64) if timestamps.is_floating_point() else timestamps
-    runs = _rough_runs(times, tolerance) or _exact_runs(times)
-    first, chained = _cut(runs, tolerance)
-    if chained and runs.first is not None:
-        runs = _exact_runs(times)
-        first, chained = _cut(runs, tolerance)
-    if chained:
-        first = _cut_chains(runs.low, first, tolerance)
-    distinct = runs.low.index_select(0, first).to(timestamps.dtype)
-    if runs.first is not None:
-        first = runs.first.index_select(0, first)
-    return TimeGroups(runs.order, first, _lengths(first, times.numel()), distinct)
+    if _ascends(times):
+        groups = _exact_groups(times, None, tolerance)
+    else:
+        groups = _rough_groups(times, tolerance) or _exact_groups(times, _ascending_order(times), tolerance)
+    order, first, distinct = groups
+    return TimeGroups(order, first, _lengths(first, times.numel()), distinct.to(timestamps.dtype))
 
 
-@dataclass(frozen=True)
-class _Runs:
-    """Sorted values in runs that are one time each: run after run ascends, within a run the order is any.
-
-    ``order``: (N,) or None if nothing moved; ``first``: (R,) place where each run begins, None if every value is a run
-    of its own (R = N); ``low`` and ``high``: (R,) earliest and latest time of each run.
-    """
-
-    order: Tensor | None
-    first: Tensor | None
-    low: Tensor
-    high: Tensor
+_Groups = tuple[Tensor | None, Tensor, Tensor]  # order, places where groups begin, earliest times
 
 
-def _rough_runs(times: Tensor, tolerance: float) -> _Runs | None:
-    """Sort by 31-bit ticks, twice as fast as by the times themselves; None where that does not tell all it must.
+def _exact_groups(times: Tensor, order: Tensor | None, tolerance: float) -> _Groups:
+    """Groups of times that ascend in an order."""
+    first = _starts(times, times, order, tolerance)
+    assert first is not None  # they ascend
+    if _is_chained(times, times, order, first, tolerance):
+        first = _cut_chains(times if order is None else times[order], first, tolerance)
+    return order, first, _at(times, order, first)
 
-    A tick is the range of the times cut into 2^31 - 1 parts, so ticks ascend with the times. Values of one tick come
-    out in any order, which matters to nobody as long as they are closer than the tolerance.
+
+def _rough_groups(times: Tensor, tolerance: float) -> _Groups | None:
+    """Groups by 32-bit ticks, which sort twice as fast as the times do; None where that does not tell all it must.
+
+    The range of the times is cut into equal ticks, so ticks ascend with the times. Values of one tick come out in any
+    order, which matters to nobody as long as they are closer than the tolerance.
     """
     if times.device.type != "cpu" or times.dtype != torch.float64 or times.numel() < _WORTH_A_ROUGH_SORT:
         return None
-    if _ascends(times):
-        return None
     earliest, latest = (float(end) for end in times.aminmax())
-    scale = (2**31 - 2) / (latest - earliest)
+    scale = _TICKS / (latest - earliest)
     if scale == float("inf"):
         return None
     ticks = torch.empty(times.shape, dtype=torch.int32)
@@ -117,24 +111,35 @@ def _rough_runs(times: Tensor, tolerance: float) -> _Runs | None:
         part = slice(start, start + _BLOCK)
         ticks[part] = (times[part] - earliest).mul_(scale)
     ticks, order = torch.sort(ticks, stable=True)
-    ordered = times.index_select(0, order)
-    if _ascends(ordered):
-        return _Runs(order, None, ordered, ordered)
+    first = _starts(times, times, order, tolerance)
+    if first is not None:
+        chained = _is_chained(times, times, order, first, tolerance)
+        return None if chained else (order, first, _at(times, order, first))
+    # Some ticks hold several times in the wrong order: take each tick, with its earliest and its latest time, for one.
     begins = torch.ones(times.shape, dtype=torch.bool)
     torch.ne(ticks[1:], ticks[:-1], out=begins[1:])
-    first = torch.nonzero(begins).flatten()
-    run = torch.repeat_interleave(_lengths(first, times.numel()))
-    low = ordered.index_select(0, first).scatter_reduce_(0, run, ordered, "amin")
-    high = ordered.index_select(0, first).scatter_reduce_(0, run, ordered, "amax")
-    return _Runs(order, first, low, high) if bool((high - low < tolerance).all()) else None
-
-
-def _exact_runs(times: Tensor) -> _Runs:
-    if _ascends(times):
-        return _Runs(None, None, times, times)
-    order = torch.sort(_sortable(times), stable=True).indices
+    tick_first = torch.nonzero(begins).flatten()
+    tick = torch.repeat_interleave(_lengths(tick_first, times.numel()))
     ordered = times.index_select(0, order)
-    return _Runs(order, None, ordered, ordered)
+    low = ordered.index_select(0, tick_first).scatter_reduce_(0, tick, ordered, "amin")
+    high = ordered.index_select(0, tick_first).scatter_reduce_(0, tick, ordered, "amax")
+    if bool((high - low >= tolerance).any()):
+        return None
+    first = _starts(low, high, None, tolerance)
+    if first is None or _is_chained(low, high, None, first, tolerance):
+        return None
+    return order, tick_first[first], low[first]
+
+
+def _ascends(times: Tensor) -> bool:
+    parts = range(0, times.numel() - 1, _BLOCK)
+    return all(
+        bool((times[i + 1 : i + 1 + _BLOCK] >= times[i : i + _BLOCK][: times.numel() - 1 - i]).all()) for i in parts
+    )
+
+
+def _ascending_order(times: Tensor) -> Tensor:
+    return torch.sort(_sortable(times), stable=True).indices
 
 
 def _sortable(times: Tensor) -> Tensor:
@@ -146,27 +151,38 @@ def _sortable(times: Tensor) -> Tensor:
     return bits ^ ((bits >> 63) & 0x7FFF_FFFF_FFFF_FFFF)
 
 
-def _ascends(times: Tensor) -> bool:
-    parts = range(0, times.numel() - 1, _BLOCK)
-    return all(
-        bool((times[i + 1 : i + 1 + _BLOCK] >= times[i : i + _BLOCK][: times.numel() - 1 - i]).all()) for i in parts
-    )
+def _at(times: Tensor, order: Tensor | None, places: Tensor) -> Tensor:
+    """The times at places of the order."""
+    return times.index_select(0, places if order is None else order.index_select(0, places))
 
 
-def _cut(runs: _Runs, tolerance: float) -> tuple[Tensor, bool]:
-    """The runs that begin a group, (U,), and whether a group is as wide as the tolerance."""
-    begins = torch.ones(runs.low.shape, dtype=torch.bool, device=runs.low.device)
-    low, high, apart = runs.low[1:], runs.high[:-1], begins[1:]
-    for start in range(0, apart.numel(), _BLOCK):
-        part = slice(start, start + _BLOCK)
-        gaps = low[part] - high[part]
-        torch.ge(gaps, tolerance, out=apart[part]) if tolerance > 0.0 else torch.gt(gaps, 0, out=apart[part])
-    first = torch.nonzero(begins).flatten()
-    lengths = _lengths(first, begins.numel())
-    if tolerance == 0.0 or first.numel() == begins.numel() or (runs.first is None and int(lengths.max()) <= 2):
-        return first, False
-    spans = runs.high.index_select(0, first + lengths - 1) - runs.low.index_select(0, first)
-    return first, bool((spans >= tolerance).any())
+def _starts(low: Tensor, high: Tensor, order: Tensor | None, tolerance: float) -> Tensor | None:
+    """Places of the order at which groups begin, (U,); None if the times do not ascend in that order.
+
+    ``low`` and ``high`` are the earliest and the latest time of what lies at each place.
+    """
+    begins = torch.ones(low.shape, dtype=torch.bool, device=low.device)
+    for start in range(1, low.numel(), _BLOCK):
+        part, before = slice(start, start + _BLOCK), slice(start - 1, min(start + _BLOCK, low.numel()) - 1)
+        if order is None:
+            gaps = low[part] - high[before]
+        else:
+            times = low.index_select(0, order[before.start : part.stop])
+            gaps = times[1:] - times[:-1]
+        if bool((gaps < 0).any()):
+            return None
+        torch.ge(gaps, tolerance, out=begins[part]) if tolerance > 0.0 else torch.gt(gaps, 0, out=begins[part])
+    return torch.nonzero(begins).flatten()
+
+
+def _is_chained(low: Tensor, high: Tensor, order: Tensor | None, first: Tensor, tolerance: float) -> bool:
+    """Whether a group is as wide as the tolerance."""
+    lengths = _lengths(first, low.numel())
+    # Two neighbours of one group are closer than the tolerance: it takes three to be a chain.
+    if tolerance == 0.0 or low.numel() == 0 or (low is high and int(lengths.max()) <= 2):
+        return False
+    spans = _at(high, order, first + lengths - 1) - _at(low, order, first)
+    return bool((spans >= tolerance).any())
 
 
 def _cut_chains(ordered: Tensor, first: Tensor, tolerance: float) -> Tensor:

@@ -131,5 +131,7 @@ def _unreadable(path: Path, error: Exception) -> str:
             "loaded because that could run code. Save the weights again from the program that wrote them, with plain "
             "hyperparameters"
         )
-    reason = str(error).partition("\n")[0] or type(error).__name__
+    # What a KeyError of a damaged file holds is a stray number.
+    reason = "" if isinstance(error, KeyError) else str(error).partition("\n")[0]
+    reason = reason or type(error).__name__
     return f"{path}: not a readable PyTorch checkpoint ({reason})"

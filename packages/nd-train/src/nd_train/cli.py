@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 from nd_models import POYO
+from nd_models.checkpoint import read_checkpoint
 from nd_train.callbacks import DecodingStitchEvaluator, MultiTaskDecodingStitchEvaluator
 from nd_train.configured_readouts import configured_readouts
 from nd_train.data_module import NeuralDataModule
@@ -79,9 +80,17 @@ class DecoderCommandLine(LightningCLI):
             }
         )
 
+    def _parse_ckpt_path(self) -> None:
+        # Lightning would read a checkpoint's hyperparameters as arguments of the same names; ours describe the network.
+        settings = self.config[self.config.subcommand]
+        checkpoint_path = settings.get("ckpt_path")
+        if checkpoint_path and Path(checkpoint_path).is_file():
+            settings.model.network, _ = read_checkpoint(Path(checkpoint_path))
+
     def before_instantiate_classes(self) -> None:
         """Read out what the data's configuration names, where the network's arguments do not say what to read out."""
         settings = self.config[self.subcommand]
+        settings.weights_only = True  # No checkpoint's code is ever run.
         network = settings.model.network
         single = network.get("architecture", "POYOPlus") == "POYO"
         wanted = "readout_spec" if single else "readout_specs"

@@ -203,8 +203,11 @@ class NeuralDecoder(L.LightningModule):
         steps = self.trainer.estimated_stepping_batches
         if math.isinf(steps):
             raise ValueError("schedule='one_cycle' needs the run's length: set the trainer's max_steps or max_epochs")
+        warmup: float = self.hparams["warmup"]
+        # A rise of one step or less is none; OneCycleLR divides by its length.
+        rise = warmup if warmup * steps > 1 else 0.0
         scheduler = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, max_lr=lr, total_steps=int(steps), pct_start=self.hparams["warmup"], cycle_momentum=False
+            optimizer, max_lr=lr, total_steps=int(steps), pct_start=rise, cycle_momentum=False
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 

@@ -34,8 +34,8 @@ def ridge_scores(
 
     A target at time t is regressed on the spike counts of every unit in the bins that tile the `window_length` around
     t: what a window of that length shows. The penalty is the one of `penalties` that does best on the ``valid`` split;
-    the regression is then fitted on ``train`` and ``valid`` together. Classes are regressed one against the rest, and the
-    largest wins.
+    the regression is then fitted on ``train`` and ``valid`` together. Classes are regressed one against the rest, with
+    rare ones repeated until all weigh about alike, and the largest wins.
 
     Args:
         root: Folder of recordings.
@@ -69,9 +69,11 @@ def ridge_scores(
         for name, (_, targets) in examples.items():
             if not len(targets):
                 raise ValueError(f"recording '{recording_id}': no {spec.value_key} in its {name} split")
+        features, targets = examples[split]
+        if spec.type != DataType.CONTINUOUS:
+            examples = {name: _balanced(*pair) for name, pair in examples.items()}
         chosen = RidgeDecoder(lags=1, penalties=penalties).fit([examples["train"]], validation=[examples["valid"]])
         decoder = RidgeDecoder(lags=1, penalties=[chosen.penalty]).fit([examples["train"], examples["valid"]])
-        features, targets = examples[split]
         predicted = torch.from_numpy(decoder.predict(features))
         if spec.type == DataType.CONTINUOUS:
             scores[recording_id] = float(r2_score(predicted, torch.from_numpy(targets)))
@@ -100,6 +102,15 @@ def _examples(
         )
         targets.append(values[inside])
     return np.concatenate(features), np.concatenate(targets)
+
+
+def _balanced(
+    features: NDArray[np.float64], targets: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Repeat the examples of rare classes (targets one-hot) until every class has about as many as the most common."""
+    count = targets.sum(axis=0)
+    repeats = np.rint(count.max() / np.maximum(count, 1)).astype(int)[targets.argmax(axis=1)]
+    return np.repeat(features, repeats, axis=0), np.repeat(targets, repeats, axis=0)
 
 
 def lagged_counts(

@@ -1,0 +1,336 @@
+"""POYO+ against torch_brain 0.1.2's in one process: training step, inference, peak memory and tokenize.
+
+    python benchmarks/models.py              # dim 64, depth 4, 16 latents × 6 steps, 32 windows
+    python benchmarks/models.py --large      # dim 256, depth 4, 64 latents × 20 steps, 8 windows
+    python benchmarks/models.py --quick      # few repetitions, no peak memory
+
+Both models hold the same weights and see the same batch; they take turns. Prints a table of medians, then JSON lines.
+Without torch_brain 0.1.2 only our column is filled.
+"""
+
+import argparse
+import json
+import logging
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import nd_data
+import nd_models
+from nd_models.tokens import create_linspace_latent_tokens
+
+try:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import temporaldata
+        import torch_brain
+        from torch_brain.models import POYOPlus as PeerPOYOPlus
+except ImportError:
+    PeerPOYOPlus = None
+
+READOUT = "cursor_velocity_2d"
+UNITS = 100
+RATE = 8.0
+SAMPLING_RATE = 100.0
+
+
+@dataclass(frozen=True)
+class Size:
+    """A model and the batch that it meets: `units` at `RATE`, a start and an end token for each, 100 Hz queries."""
+
+    name: str
+    dim: int
+    latents: int
+    latent_step: float
+    sequence_length: float
+    windows: int
+    depth: int = 4
+
+    @property
+    def tokens(self) -> int:
+        return round(UNITS * RATE * self.sequence_length) + 2 * UNITS
+
+    @property
+    def queries(self) -> int:
+        return round(SAMPLING_RATE * self.sequence_length)
+
+    def arguments(self) -> dict[str, Any]:
+        return {
+            "sequence_length": self.sequence_length,
+            "latent_step": self.latent_step,
+            "num_latents_per_step": self.latents,
+            "dim": self.dim,
+            "depth": self.depth,
+        }
+
+
+SMALL = Size("small", dim=64, latents=16, latent_step=0.125, sequence_length=0.75, windows=32)
+LARGE = Size("large", dim=256, latents=64, latent_step=0.05, sequence_length=1.0, windows=8)
+GOALS = {
+    "large": {"training step": 1.6, "inference": 1.8, "peak memory of a training step": 1 / 0.7},
+    "small": {"training step": 1.8},
+}
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One library's model, with its own loss."""
+
+    model: nn.Module
+    loss_fn: Callable[[Tensor, Tensor, Tensor], Tensor]
+
+    def train_step(self, batch: dict[str, Tensor], targets: Tensor, weights: Tensor) -> None:
+        predictions = self.model(**batch, unpack_output=False)[READOUT]
+        self.loss_fn(predictions, targets, weights).backward()
+        self.model.zero_grad(set_to_none=True)
+
+    def infer(self, batch: dict[str, Tensor]) -> Tensor:
+        with torch.inference_mode():
+            return self.model(**batch, unpack_output=False)[READOUT]
+
+
+def build_ours(size: Size) -> Contestant:
+    spec = nd_models.MODALITY_REGISTRY[READOUT]
+    return Contestant(
+        with_vocabularies(nd_models.POYOPlus(readout_specs={READOUT: spec}, **size.arguments())), spec.loss_fn
+    )
+
+
+def build_peer(size: Size) -> Contestant:
+    spec = torch_brain.MODALITY_REGISTRY[READOUT]
+    return Contestant(with_vocabularies(PeerPOYOPlus(readout_specs={READOUT: spec}, **size.arguments())), spec.loss_fn)
+
+
+def with_vocabularies(model: Any) -> Any:
+    model.unit_emb.initialize_vocab(unit_ids())
+    model.session_emb.initialize_vocab(["brainset/first", "brainset/second"])
+    return model
+
+
+def unit_ids() -> list[str]:
+    return [f"brainset/session_{session}/unit_{unit:03}" for session in range(8) for unit in range(UNITS)]
+
+
+def make_batch(size: Size) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    """The model's inputs, targets and weights, with windows of 0.8 to 1.2 times the mean number of tokens."""
+    generator = torch.Generator().manual_seed(0)
+    windows, queries = size.windows, size.queries
+    lengths = torch.randint(int(0.8 * size.tokens), int(1.2 * size.tokens) + 1, (windows,), generator=generator)
+    width = -(-int(lengths.max()) // 8) * 8
+    mask = torch.arange(width) < lengths[:, None]
+    out_width = -(-queries // 8) * 8
+    out_mask = (torch.arange(out_width) < queries).expand(windows, out_width)
+    latent_index, latent_timestamps = create_linspace_latent_tokens(
+        0.0, size.sequence_length, size.latent_step, size.latents
+    )
+    times = torch.rand(windows, width, generator=generator).sort(dim=1).values * size.sequence_length
+    query_times = torch.arange(out_width) / SAMPLING_RATE
+    inputs = {
+        "input_unit_index": torch.randint(1, len(unit_ids()) + 1, (windows, width), generator=generator) * mask,
+        "input_timestamps": times * mask,
+        "input_token_type": torch.randint(0, 3, (windows, width), generator=generator) * mask,
+        "input_mask": mask,
+        "latent_index": torch.from_numpy(latent_index).repeat(windows, 1),
+        "latent_timestamps": torch.from_numpy(latent_timestamps).float().repeat(windows, 1),
+        "output_session_index": torch.randint(1, 3, (windows, 1), generator=generator) * out_mask,
+        "output_timestamps": query_times * out_mask,
+        "output_decoder_index": nd_models.MODALITY_REGISTRY[READOUT].id * out_mask,
+    }
+    targets = torch.randn(windows * queries, 2, generator=generator)
+    return inputs, targets, torch.ones(windows * queries)
+
+
+def make_window(containers: Any) -> Any:
+    """One second of a recording, in memory, as a dataset hands it to tokenize."""
+    rng = np.random.default_rng(0)
+    domain = containers.Interval(0.0, 1.0)
+    spikes = round(UNITS * RATE)
+    window = containers.Data(
+        spikes=containers.IrregularTimeSeries(
+            timestamps=np.sort(rng.uniform(0, 1, spikes)), unit_index=rng.integers(0, UNITS, spikes), domain=domain
+        ),
+        cursor=containers.IrregularTimeSeries(
+            timestamps=np.arange(100) / SAMPLING_RATE, vel=rng.normal(size=(100, 2)), domain=domain
+        ),
+        units=containers.ArrayDict(id=np.array(unit_ids()[:UNITS])),
+        session=containers.Data(id="brainset/first"),
+        reach_period=containers.Interval(start=np.array([0.1, 0.5]), end=np.array([0.3, 0.9])),
+        domain=domain,
+    )
+    window.config = {"multitask_readout": [{"readout_id": READOUT, "weights": {"reach_period": 5.0}}]}
+    return window
+
+
+def medians(repeats: int, calls: int, *functions: Callable[[], Any] | None) -> list[float | None]:
+    """Median milliseconds of one call of each function, their repetitions of `calls` calls interleaved."""
+    times: list[list[float]] = [[] for _ in functions]
+    for _ in range(repeats):
+        for function, series in zip(functions, times, strict=True):
+            if function is not None:
+                start = time.perf_counter()
+                for _ in range(calls):
+                    function()
+                series.append(1e3 * (time.perf_counter() - start) / calls)
+    return [statistics.median(series) if series else None for series in times]
+
+
+class Table:
+    """Prints each figure as it comes, and keeps it for the JSON lines."""
+
+    def __init__(self, goals: dict[str, float], **setting: Any) -> None:
+        self.goals = goals
+        self.setting = setting
+        self.records: list[dict[str, Any]] = []
+        print(f"{'':46}{'ours':>12}{'peer':>12}{'ratio':>10}")
+
+    def add(self, figure: str, ours: float | None, peer: float | None, unit: str) -> None:
+        ratio = peer / ours if ours and peer else None
+        goal = self.goals.get(figure)
+        self.records.append(
+            {
+                "benchmark": "models",
+                "figure": figure,
+                "ours": None if ours is None else round(ours, 3),
+                "peer": None if peer is None else round(peer, 3),
+                "unit": unit,
+                "ratio": None if ratio is None else round(ratio, 2),
+                "goal": None if goal is None else round(goal, 2),
+                **self.setting,
+            }
+        )
+        shown = ["-" if value is None else f"{value:,.1f} {unit}" for value in (ours, peer)]
+        shown_ratio = "-" if ratio is None else f"{ratio:.2f} ×"
+        shown_goal = "" if goal is None else f"   (goal {goal:.1f} ×)"
+        print(f"{figure:46}{shown[0]:>12}{shown[1]:>12}{shown_ratio:>10}{shown_goal}", flush=True)
+
+
+def compare_steps(table: Table, size: Size, *, repeats: int) -> float | None:
+    """Training step and inference; returns how far the two predictions are apart."""
+    ours = build_ours(size)
+    peer = None if PeerPOYOPlus is None else build_peer(size)
+    both = [ours] if peer is None else [ours, peer]
+    if peer is not None:
+        ours.model.load_state_dict(peer.model.state_dict())
+    batch, targets, weights = make_batch(size)
+    few, few_targets, few_weights = make_batch(replace(size, windows=2))
+    for side in both:
+        side.train_step(few, few_targets, few_weights)
+    steps = [lambda side=side: side.train_step(batch, targets, weights) for side in both]
+    table.add("training step", *with_empty(medians(repeats, 1, *steps)), "ms")
+    for side in both:
+        side.model.eval()
+    predictions = [side.infer(few) for side in both]
+    runs = [lambda side=side: side.infer(batch) for side in both]
+    table.add("inference", *with_empty(medians(repeats, 1, *runs)), "ms")
+    return None if peer is None else float((predictions[0] - predictions[1]).abs().max())
+
+
+def compare_tokenize(table: Table, *, repeats: int) -> None:
+    """Tokenize a window of 800 spikes of 100 units by models with all modalities registered, and 1,000 unit ids."""
+    size = {"sequence_length": 1.0, "latent_step": 0.05, "num_latents_per_step": 64, "dim": 32, "depth": 1}
+    models = [with_vocabularies(nd_models.POYOPlus(**size))]
+    windows = [make_window(nd_data)]
+    if PeerPOYOPlus is not None:
+        models.append(with_vocabularies(PeerPOYOPlus(**size)))
+        windows.append(make_window(temporaldata))
+    names = np.array([unit_ids()[i % 8 * UNITS + i // 8 % UNITS] for i in range(1000)])
+    calls = [lambda model=m, window=w: model.tokenize(window) for m, w in zip(models, windows, strict=True)]
+    look_ups = [lambda model=m: model.unit_emb.tokenizer(names) for m in models]
+    for figure, functions in (("tokenize a window", calls), ("tokenize 1,000 unit ids", look_ups)):
+        for function in functions:
+            function()
+        values = [None if value is None else 1e3 * value for value in medians(repeats, 25, *functions)]
+        table.add(figure, *with_empty(values), "µs")
+
+
+def with_empty(values: list[float | None]) -> tuple[float | None, float | None]:
+    """Ours and the peer's, None where there is no peer."""
+    return (values[0], values[1] if len(values) > 1 else None)
+
+
+def compare_peaks(table: Table, size: Size, *, threads: int) -> None:
+    """Memory that one training step adds to what model and batch take, each in a process of its own."""
+    ours = peak_in_child("ours", size, threads)
+    peer = None if PeerPOYOPlus is None else peak_in_child("peer", size, threads)
+    if ours is not None:
+        table.add("peak memory of a training step", ours, peer, "MB")
+
+
+def peak_in_child(side: str, size: Size, threads: int) -> float | None:
+    command = [sys.executable, __file__, "--peak", side, "--threads", str(threads)]
+    if size.name == "large":
+        command.append("--large")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        print(f"peak memory of {side} was not measured: {done.stderr.strip().splitlines()[-1]}", file=sys.stderr)
+        return None
+    return float(done.stdout.split()[-1])
+
+
+def measure_peak(side: str, size: Size) -> float:
+    contestant = build_ours(size) if side == "ours" else build_peer(size)
+    batch, targets, weights = make_batch(size)
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak starts anew
+    before = peak_so_far()
+    contestant.train_step(batch, targets, weights)
+    return peak_so_far() - before
+
+
+def peak_so_far() -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--large", action="store_true", help="dim 256, 64 latents × 20 steps, 8 windows")
+    parser.add_argument("--repeats", type=int, help="measured repetitions (default: 9, with --large 3)")
+    parser.add_argument("--threads", type=int, help="threads of torch (default: torch's own choice)")
+    parser.add_argument("--quick", action="store_true", help="few repetitions: does it run, and roughly how fast")
+    parser.add_argument("--peak", choices=["ours", "peer"], help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    logging.disable(logging.WARNING)
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    size = LARGE if arguments.large else SMALL
+    torch.manual_seed(0)
+    if arguments.peak:
+        print(measure_peak(arguments.peak, size))
+        return
+    repeats = arguments.repeats or (2 if arguments.quick else 3 if arguments.large else 9)
+    threads = torch.get_num_threads()
+    if PeerPOYOPlus is None:
+        print("torch_brain 0.1.2 is not importable: the peer's column stays empty")
+    print(
+        f"torch {torch.__version__}, CPU, {threads} threads, float32, median of {repeats} interleaved repetitions\n"
+        f"{size.name}: dim {size.dim}, depth {size.depth}, {size.latents} latents × "
+        f"{round(size.sequence_length / size.latent_step)} steps, {size.windows} windows of about {size.tokens} tokens "
+        f"and {size.queries} queries\n"
+    )
+    table = Table(GOALS[size.name] | {"tokenize a window": 8.0}, size=size.name, threads=threads)
+    difference = compare_steps(table, size, repeats=repeats)
+    compare_tokenize(table, repeats=4 if arguments.quick else 20)
+    if not arguments.quick:
+        compare_peaks(table, size, threads=threads)
+    if difference is not None:
+        print(f"\nlargest difference of the two predictions: {difference:.1e}")
+    print()
+    for record in table.records:
+        print(json.dumps(record))
+
+
+if __name__ == "__main__":
+    main()

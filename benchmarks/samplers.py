@@ -1,0 +1,143 @@
+"""Samplers over 100,000 intervals, ours against torch_brain 0.1.2's in one process.
+
+    python benchmarks/samplers.py            # a table, then JSON lines
+    python benchmarks/samplers.py --quick    # 5,000 intervals
+
+An epoch counts from the sampling intervals to the last window: the sampler is made, and every window is drawn from it.
+Without torch_brain 0.1.2 only our column is filled.
+"""
+
+import argparse
+import json
+import logging
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+import nd_data
+from nd_data import samplers as our_samplers
+
+try:
+    import temporaldata
+    from torch_brain.data import sampler as peer_samplers
+except ImportError:
+    peer_samplers = None
+
+GOALS = {"RandomFixedWindowSampler": 80.0, "DistributedStitchingFixedWindowSampler": 40.0}
+RECORDINGS = 5
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One sampler's epoch: its name, and functions that draw all of its windows and return how many there were."""
+
+    name: str
+    ours: Callable[[], int]
+    peer: Callable[[], int] | None
+
+
+def sampling_intervals(interval_class: type, intervals: int) -> dict[str, Any]:
+    """Intervals of 9.5 s, one every 10 s, shared out among the recordings."""
+    start = np.arange(intervals // RECORDINGS, dtype=np.float64) * 10.0
+    return {f"brainset/r{i}": interval_class(start=start, end=start + 9.5) for i in range(RECORDINGS)}
+
+
+def random_epoch(library: Any, intervals: dict[str, Any]) -> Callable[[], int]:
+    def draw() -> int:
+        generator = torch.Generator().manual_seed(0)
+        sampler = library.RandomFixedWindowSampler(sampling_intervals=intervals, window_length=1.0, generator=generator)
+        return sum(1 for _ in sampler)
+
+    return draw
+
+
+def stitching_epoch(library: Any, intervals: dict[str, Any]) -> Callable[[], int]:
+    def draw() -> int:
+        torch.manual_seed(0)  # the peer's shuffle takes no generator
+        sampler = library.DistributedStitchingFixedWindowSampler(
+            sampling_intervals=intervals, window_length=1.0, step=0.5, batch_size=32, num_replicas=2, rank=0
+        )
+        return sum(1 for _ in sampler)
+
+    return draw
+
+
+def epochs(intervals: int) -> list[Epoch]:
+    ours = sampling_intervals(nd_data.Interval, intervals)
+    peer = None if peer_samplers is None else sampling_intervals(temporaldata.Interval, intervals)
+    makers = {
+        "RandomFixedWindowSampler": random_epoch,
+        "DistributedStitchingFixedWindowSampler": stitching_epoch,
+    }
+    return [
+        Epoch(name, make(our_samplers, ours), None if peer is None else make(peer_samplers, peer))
+        for name, make in makers.items()
+    ]
+
+
+def seconds(function: Callable[[], int]) -> tuple[float, int]:
+    start = time.perf_counter()
+    windows = function()
+    return time.perf_counter() - start, windows
+
+
+def measure(epoch: Epoch, *, repeats: int, peer_repeats: int) -> dict[str, Any]:
+    """Median seconds of an epoch; our repetitions lie around each of the peer's, so that both meet the same machine."""
+    ours = [seconds(epoch.ours) for _ in range(repeats)]
+    peer = []
+    for _ in range(peer_repeats if epoch.peer is not None else 0):
+        peer.append(seconds(epoch.peer))
+        ours += [seconds(epoch.ours) for _ in range(repeats)]
+    counts = {count for _, count in (*ours, *peer)}
+    if len(counts) > 1:
+        raise AssertionError(f"{epoch.name}: the two do not draw equally many windows: {sorted(counts)}")
+    our_median = statistics.median(time for time, _ in ours)
+    peer_median = statistics.median(time for time, _ in peer) if peer else None
+    return {
+        "benchmark": "samplers",
+        "figure": epoch.name,
+        "windows": counts.pop(),
+        "ours": round(our_median, 4),
+        "peer": None if peer_median is None else round(peer_median, 3),
+        "unit": "s",
+        "ratio": None if peer_median is None else round(peer_median / our_median, 1),
+        "goal": GOALS[epoch.name],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--intervals", type=int, default=100_000)
+    parser.add_argument("--repeats", type=int, default=3, help="our epochs before and after each of the peer's")
+    parser.add_argument("--peer-repeats", type=int, default=1, help="the peer's epochs; one of them takes 17 s")
+    parser.add_argument("--quick", action="store_true", help="5,000 intervals: does it run, and roughly how fast")
+    arguments = parser.parse_args()
+    intervals = 5_000 if arguments.quick else arguments.intervals
+    logging.disable(logging.WARNING)
+    if peer_samplers is None:
+        print("torch_brain 0.1.2 is not importable: the peer's column stays empty")
+    print(f"an epoch over {intervals:,} intervals of 9.5 s, windows of 1 s (stitching: every 0.5 s, rank 0 of 2)\n")
+    print(f"{'':40}{'windows':>10}{'ours':>12}{'peer':>12}{'ratio':>10}{'goal':>10}")
+    records = []
+    for epoch in epochs(intervals):
+        record = measure(epoch, repeats=arguments.repeats, peer_repeats=arguments.peer_repeats)
+        records.append(record)
+        peer = "-" if record["peer"] is None else f"{record['peer']:.2f} s"
+        ratio = "-" if record["ratio"] is None else f"{record['ratio']:.1f} ×"
+        print(
+            f"{epoch.name:40}{record['windows']:>10,}{record['ours']:>10.3f} s{peer:>12}{ratio:>10}"
+            f"{record['goal']:>8.0f} ×",
+            flush=True,
+        )
+    print()
+    for record in records:
+        print(json.dumps({**record, "intervals": intervals}))
+
+
+if __name__ == "__main__":
+    main()

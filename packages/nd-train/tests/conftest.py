@@ -1,0 +1,84 @@
+"""Small simulated recordings, models and trainers that the tests share."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+
+from nd_data.simulate import simulate_recordings
+from nd_models import POYO, POYOPlus, model_from_config
+
+SIZES = {
+    "sequence_length": 1.0,
+    "latent_step": 0.5,
+    "num_latents_per_step": 2,
+    "dim": 16,
+    "depth": 1,
+    "dim_head": 8,
+    "self_heads": 2,
+}
+VELOCITY = {"readout_id": "cursor_velocity_2d"}
+
+
+@pytest.fixture(autouse=True)
+def one_seed():
+    """Weights are drawn from torch's generator; every test starts it anew and leaves it as it was."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+
+
+@pytest.fixture(scope="session")
+def recordings(tmp_path_factory) -> Path:
+    """Two simulated recordings of a minute, shared by all tests: read only."""
+    root = tmp_path_factory.mktemp("simulated") / "processed"
+    simulate_recordings(root, sessions=2, minutes=1.0, units=30, seed=0)
+    return root
+
+
+@pytest.fixture
+def single() -> dict[str, Any]:
+    """The data's configuration for POYO."""
+    return {"config": {"readout": dict(VELOCITY)}}
+
+
+@pytest.fixture
+def multitask() -> dict[str, Any]:
+    """The data's configuration for POYO+, with two readouts."""
+    return {"config": {"multitask_readout": [dict(VELOCITY), {"readout_id": "cursor_position_2d"}]}}
+
+
+@pytest.fixture
+def make_model() -> Callable[..., POYO | POYOPlus]:
+    """A tiny model, by the name of its architecture."""
+
+    def make(architecture: str = "POYOPlus", **changes: Any) -> POYO | POYOPlus:
+        readouts: dict[str, Any] = {"readout_specs": ["cursor_velocity_2d", "cursor_position_2d"]}
+        if architecture == "POYO":
+            readouts = {"readout_spec": "cursor_velocity_2d"}
+        return model_from_config({"architecture": architecture, **SIZES, **readouts, **changes})
+
+    return make
+
+
+@pytest.fixture
+def make_trainer(tmp_path) -> Callable[..., L.Trainer]:
+    """A trainer that writes and prints nothing unless it is asked to."""
+
+    def make(**keywords: Any) -> L.Trainer:
+        settings: dict[str, Any] = {
+            "accelerator": "cpu",
+            "default_root_dir": tmp_path,
+            "enable_checkpointing": False,
+            "enable_model_summary": False,
+            "enable_progress_bar": False,
+            "logger": False,
+            "max_steps": 2,
+            "num_sanity_val_steps": 0,
+        }
+        return L.Trainer(**{**settings, **keywords})
+
+    return make
