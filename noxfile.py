@@ -7,7 +7,6 @@ line here.
 from __future__ import annotations
 
 import shutil
-import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +73,8 @@ WHEELS: dict[str, Path] = {}
 def built_wheel(session: nox.Session, name: str) -> Path:
     """One package's wheel, built once a run."""
     if name not in WHEELS:
-        folder = Path(tempfile.mkdtemp(prefix=f"{name}-"))
+        folder = ROOT / ".nox" / "wheels" / name
+        shutil.rmtree(folder, ignore_errors=True)
         command = ("python", "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(folder), str(PACKAGES[name].path))
         session.run(*command, silent=True)
         (WHEELS[name],) = folder.glob("*.whl")

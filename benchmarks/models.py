@@ -5,7 +5,8 @@
     python benchmarks/models.py --quick      # few repetitions, no peak memory
 
 Both models hold the same weights and see the same batch; they take turns. Prints a table of medians, then JSON lines.
-Without torch_brain 0.1.2 only our column is filled.
+On a machine that others use too give --threads 1, because more threads wait for each other, and look at the ratio of
+processor times. Without torch_brain 0.1.2 only our column is filled.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,6 +41,7 @@ except ImportError:
     PeerPOYOPlus = None
 
 READOUT = "cursor_velocity_2d"
+BUDGET = 25.0  # seconds for one figure, so that a busy machine makes fewer repetitions and not a longer run
 UNITS = 100
 RATE = 8.0
 SAMPLING_RATE = 100.0
@@ -172,47 +174,54 @@ def make_window(containers: Any) -> Any:
     return window
 
 
-def medians(repeats: int, calls: int, *functions: Callable[[], Any] | None) -> list[float | None]:
-    """Median milliseconds of one call of each function, their repetitions of `calls` calls interleaved."""
-    times: list[list[float]] = [[] for _ in functions]
-    for _ in range(repeats):
+@dataclass(frozen=True)
+class Taken:
+    """Seconds of a call: by the clock, and of this process's processor time (no other's load in it)."""
+
+    wall: float
+    processor: float
+
+
+def medians(repeats: int, calls: int, functions: Sequence[Callable[[], Any]]) -> list[Taken]:
+    """Median for a call of each; repetitions of `calls` calls take turns, and none begins after `BUDGET`."""
+    times: list[list[tuple[float, float]]] = [[] for _ in functions]
+    begin = time.perf_counter()
+    for number in range(repeats):
+        if number and time.perf_counter() - begin > BUDGET:
+            break
         for function, series in zip(functions, times, strict=True):
-            if function is not None:
-                start = time.perf_counter()
-                for _ in range(calls):
-                    function()
-                series.append(1e3 * (time.perf_counter() - start) / calls)
-    return [statistics.median(series) if series else None for series in times]
+            start, processor = time.perf_counter(), time.process_time()
+            for _ in range(calls):
+                function()
+            series.append(((time.perf_counter() - start) / calls, (time.process_time() - processor) / calls))
+    return [Taken(*(statistics.median(values) for values in zip(*series, strict=True))) for series in times]
 
 
 class Table:
-    """Prints each figure as it comes, and keeps it for the JSON lines."""
+    """Prints each figure as it comes, and keeps it for the JSON lines. Ratios above one are in our favour."""
 
     def __init__(self, goals: dict[str, float], **setting: Any) -> None:
         self.goals = goals
         self.setting = setting
         self.records: list[dict[str, Any]] = []
-        print(f"{'':46}{'ours':>12}{'peer':>12}{'ratio':>10}")
+        print(f"{'':34}{'ours':>13}{'peer':>13}{'ratio':>10}{'processor':>11}{'goal':>8}")
 
-    def add(self, figure: str, ours: float | None, peer: float | None, unit: str) -> None:
-        ratio = peer / ours if ours and peer else None
+    def add_times(self, figure: str, taken: Sequence[Taken], unit: str) -> None:
+        ours, *peer = taken
+        scale = {"ms": 1e3, "µs": 1e6}[unit]
+        ratios = [peer[0].wall / ours.wall, peer[0].processor / ours.processor] if peer else [None, None]
+        self.add(figure, [scale * ours.wall, scale * peer[0].wall if peer else None], unit, ratios)
+
+    def add(self, figure: str, values: Sequence[float | None], unit: str, ratios: Sequence[float | None]) -> None:
         goal = self.goals.get(figure)
-        self.records.append(
-            {
-                "benchmark": "models",
-                "figure": figure,
-                "ours": None if ours is None else round(ours, 3),
-                "peer": None if peer is None else round(peer, 3),
-                "unit": unit,
-                "ratio": None if ratio is None else round(ratio, 2),
-                "goal": None if goal is None else round(goal, 2),
-                **self.setting,
-            }
-        )
-        shown = ["-" if value is None else f"{value:,.1f} {unit}" for value in (ours, peer)]
-        shown_ratio = "-" if ratio is None else f"{ratio:.2f} ×"
-        shown_goal = "" if goal is None else f"   (goal {goal:.1f} ×)"
-        print(f"{figure:46}{shown[0]:>12}{shown[1]:>12}{shown_ratio:>10}{shown_goal}", flush=True)
+        rounded = [None if number is None else round(number, 3) for number in (*values, *ratios, goal)]
+        names = ("ours", "peer", "ratio", "processor_ratio", "goal")
+        named = dict(zip(names, rounded, strict=True))
+        self.records.append({"benchmark": "models", "figure": figure, "unit": unit, **named, **self.setting})
+        columns = ["-" if value is None else f"{value:,.1f} {unit}" for value in rounded[:2]]
+        shown = ["-" if ratio is None else f"{ratio:.2f} ×" for ratio in rounded[2:4]]
+        last = "" if goal is None else f"{goal:.1f} ×"
+        print(f"{figure:34}{columns[0]:>13}{columns[1]:>13}{shown[0]:>10}{shown[1]:>11}{last:>8}", flush=True)
 
 
 def compare_steps(table: Table, size: Size, *, repeats: int) -> float | None:
@@ -227,12 +236,12 @@ def compare_steps(table: Table, size: Size, *, repeats: int) -> float | None:
     for side in both:
         side.train_step(few, few_targets, few_weights)
     steps = [lambda side=side: side.train_step(batch, targets, weights) for side in both]
-    table.add("training step", *with_empty(medians(repeats, 1, *steps)), "ms")
+    table.add_times("training step", medians(repeats, 1, steps), "ms")
     for side in both:
         side.model.eval()
     predictions = [side.infer(few) for side in both]
     runs = [lambda side=side: side.infer(batch) for side in both]
-    table.add("inference", *with_empty(medians(repeats, 1, *runs)), "ms")
+    table.add_times("inference", medians(repeats, 1, runs), "ms")
     return None if peer is None else float((predictions[0] - predictions[1]).abs().max())
 
 
@@ -250,13 +259,7 @@ def compare_tokenize(table: Table, *, repeats: int) -> None:
     for figure, functions in (("tokenize a window", calls), ("tokenize 1,000 unit ids", look_ups)):
         for function in functions:
             function()
-        values = [None if value is None else 1e3 * value for value in medians(repeats, 25, *functions)]
-        table.add(figure, *with_empty(values), "µs")
-
-
-def with_empty(values: list[float | None]) -> tuple[float | None, float | None]:
-    """Ours and the peer's, None where there is no peer."""
-    return (values[0], values[1] if len(values) > 1 else None)
+        table.add_times(figure, medians(repeats, 25, functions), "µs")
 
 
 def compare_peaks(table: Table, size: Size, *, threads: int) -> None:
@@ -264,7 +267,8 @@ def compare_peaks(table: Table, size: Size, *, threads: int) -> None:
     ours = peak_in_child("ours", size, threads)
     peer = None if PeerPOYOPlus is None else peak_in_child("peer", size, threads)
     if ours is not None:
-        table.add("peak memory of a training step", ours, peer, "MB")
+        ratio = None if peer is None else peer / ours
+        table.add("peak memory of a training step", [ours, peer], "MB", [ratio, None])
 
 
 def peak_in_child(side: str, size: Size, threads: int) -> float | None:
@@ -296,7 +300,7 @@ def peak_so_far() -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--large", action="store_true", help="dim 256, 64 latents × 20 steps, 8 windows")
-    parser.add_argument("--repeats", type=int, help="measured repetitions (default: 9, with --large 3)")
+    parser.add_argument("--repeats", type=int, help="measured repetitions at most (default: 9, with --large 3)")
     parser.add_argument("--threads", type=int, help="threads of torch (default: torch's own choice)")
     parser.add_argument("--quick", action="store_true", help="few repetitions: does it run, and roughly how fast")
     parser.add_argument("--peak", choices=["ours", "peer"], help=argparse.SUPPRESS)
@@ -315,7 +319,7 @@ def main() -> None:
     if PeerPOYOPlus is None:
         print("torch_brain 0.1.2 is not importable: the peer's column stays empty")
     print(
-        f"torch {torch.__version__}, CPU, {threads} threads, float32, median of {repeats} interleaved repetitions\n"
+        f"torch {torch.__version__}, CPU, {threads} threads, float32, at most {repeats} interleaved repetitions\n"
         f"{size.name}: dim {size.dim}, depth {size.depth}, {size.latents} latents × "
         f"{round(size.sequence_length / size.latent_step)} steps, {size.windows} windows of about {size.tokens} tokens "
         f"and {size.queries} queries\n"

@@ -5,7 +5,8 @@
     python benchmarks/windows.py --recordings 100 1000       # how opening grows with the number of recordings
 
 temporaldata's own writer makes the recordings in a temporary folder, which goes when the run ends. The two take turns,
-each time on other windows drawn at random from the training split. Memory, and what opening many recordings takes, are
+each time on other windows drawn at random from the training split. The ratio of processor times is the steadier one on a
+machine that others use too. Memory, and what opening many recordings takes, are
 measured in a process of each one's own. Without torch_brain 0.1.2 our writer makes the files and only our column is
 filled.
 """
@@ -32,6 +33,7 @@ import torch
 from torch.utils.data import DataLoader
 
 UNITS, RATE, WINDOW, BATCH = 100, 8.0, 1.0, 32
+BUDGET = 25.0  # seconds for one figure, so that a busy machine makes fewer repetitions and not a longer run
 READOUT = "cursor_velocity_2d"
 SESSIONS, MANY = "sessions", "many"  # the two brainsets: those to cut windows from, and those only to open
 CONFIGURATION = """\
@@ -181,10 +183,7 @@ class Reader:
     def tokenize(self, windows: Sequence[Address]) -> list[Any]:
         return [self.dataset[self.side.index(*window)] for window in windows]
 
-    def collate(self, samples: Sequence[Any]) -> Any:
-        return self.side.collate(list(samples))
-
-    def load(self, windows: Sequence[Address], workers: int) -> None:
+    def load(self, windows: Sequence[Address], workers: int) -> int:
         addresses = [self.side.index(*window) for window in windows]
         loader = DataLoader(
             self.dataset, batch_size=BATCH, sampler=addresses, num_workers=workers, collate_fn=self.side.collate
@@ -192,29 +191,51 @@ class Reader:
         seen = sum(len(batch["session_id"]) for batch in loader)
         if seen != len(windows):
             raise AssertionError(f"{seen} of {len(windows)} windows came out of the loader")
+        return seen
 
 
 def check_that_both_read_the_same(ours: Reader, peer: Reader, windows: Sequence[Address]) -> None:
     for window in windows:
         for found, expected in zip(ours.read(window), peer.read(window), strict=True):
             np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
-    found, expected = (reader.collate(reader.tokenize(windows))["model_inputs"] for reader in (ours, peer))
+    found, expected = (reader.side.collate(reader.tokenize(windows))["model_inputs"] for reader in (ours, peer))
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6, check_dtype=False)
 
 
-def timed(function: Callable[..., Any], *arguments: Any) -> float:
+@dataclass(frozen=True)
+class Taken:
+    """Seconds that something took: of the wall's clock, and of this process's processor time (no other's load in it)."""
+
+    wall: float
+    processor: float
+
+    def __truediv__(self, count: float) -> "Taken":
+        return Taken(self.wall / count, self.processor / count)
+
+
+def timed(function: Callable[..., Any], *arguments: Any) -> tuple[Taken, Any]:
+    wall, processor = time.perf_counter(), time.process_time()
+    result = function(*arguments)
+    return Taken(time.perf_counter() - wall, time.process_time() - processor), result
+
+
+def median(taken: Sequence[Taken]) -> Taken:
+    return Taken(statistics.median(t.wall for t in taken), statistics.median(t.processor for t in taken))
+
+
+def take_turns(work: Callable[[Any, Any], int], contestants: Sequence[Any], rounds: Sequence[Any]) -> list[Taken]:
+    """Each contestant's median for one of the things that `work` counts.
+
+    The first round only warms up, and none begins after `BUDGET`.
+    """
+    taken: list[list[Taken]] = [[] for _ in contestants]
     start = time.perf_counter()
-    function(*arguments)
-    return time.perf_counter() - start
-
-
-def take_turns(
-    measure: Callable[[Any, Any], float], contestants: Sequence[Any], rounds: Sequence[Any]
-) -> tuple[float, float | None]:
-    """The medians over rounds in which each is measured; the first round only warms up."""
-    values = [[measure(contestant, given) for contestant in contestants] for given in rounds][1:]
-    ours, *peer = (statistics.median(series) for series in zip(*values, strict=True))
-    return ours, peer[0] if peer else None
+    for given in rounds:
+        if len(taken[0]) < 2 or time.perf_counter() - start < BUDGET:
+            for contestant, series in zip(contestants, taken, strict=True):
+                elapsed, count = timed(work, contestant, given)
+                series.append(elapsed / count)
+    return [median(series[1:]) for series in taken]
 
 
 class Table:
@@ -222,33 +243,40 @@ class Table:
 
     def __init__(self) -> None:
         self.records: list[dict[str, Any]] = []
-        print(f"{'':42}{'ours':>15}{'peer':>15}{'ratio':>10}")
+        print(f"{'':36}{'ours':>14}{'peer':>14}{'ratio':>10}{'processor':>11}   goal")
 
-    def add(self, figure: str, ours: float | None, peer: float | None, unit: str) -> None:
-        ratio = None
-        if ours and peer:
-            ratio = ours / peer if unit.endswith("/s") else peer / ours
+    def add_times(self, figure: str, taken: Sequence[Taken | None], unit: str) -> None:
+        """Times of ours and of the peer, as times of one thing (s, ms, µs) or as things a second."""
+        ours, peer = (*taken, None)[:2]
+        if unit.endswith("/s"):
+            values = [None if one is None else 1 / one.wall for one in (ours, peer)]
+        else:
+            scale = {"s": 1.0, "ms": 1e3, "µs": 1e6}[unit]
+            values = [None if one is None else scale * one.wall for one in (ours, peer)]
+        ratios = [peer.wall / ours.wall, peer.processor / ours.processor] if ours and peer else [None, None]
+        self.add(figure, values, unit, ratios)
+
+    def add(self, figure: str, values: Sequence[float | None], unit: str, ratios: Sequence[float | None]) -> None:
         goal = GOALS.get(figure)
-        rounded = [None if value is None else round(value, 3) for value in (ours, peer)]
+        rounded = [None if value is None else round(value, 3) for value in values]
+        rounded_ratios = [None if ratio is None else round(ratio, 1) for ratio in ratios]
         self.records.append(
             {
                 "benchmark": "windows",
                 "figure": figure,
-                "ours": rounded[0],
-                "peer": rounded[1],
+                **dict(zip(("ours", "peer"), rounded, strict=True)),
                 "unit": unit,
-                "ratio": None if ratio is None else round(ratio, 1),
+                **dict(zip(("ratio", "processor_ratio"), rounded_ratios, strict=True)),
                 "goal": goal,
             }
         )
-        shown = ["-" if value is None else f"{value:,.4g} {unit}" for value in rounded]
-        shown_ratio = "-" if ratio is None else f"{ratio:.1f} ×"
-        shown_goal = "" if goal is None else f"   (goal {goal})"
-        print(f"{figure:42}{shown[0]:>15}{shown[1]:>15}{shown_ratio:>10}{shown_goal}", flush=True)
+        columns = ["-" if value is None else f"{value:,.4g} {unit}" for value in rounded]
+        shown = ["-" if ratio is None else f"{ratio} ×" for ratio in rounded_ratios]
+        print(f"{figure:36}{columns[0]:>14}{columns[1]:>14}{shown[0]:>10}{shown[1]:>11}   {goal or ''}", flush=True)
 
 
 def compare_windows(table: Table, readers: Sequence[Reader], windows: Sequence[Address], *, repeats: int) -> None:
-    """Microseconds a window, each round on windows of its own; milliseconds a batch."""
+    """A window, each round on windows of its own; then a batch."""
     share = len(windows) // (repeats + 1)
     chunks = [windows[i * share : (i + 1) * share] for i in range(repeats + 1)]
     for figure, method in (
@@ -257,13 +285,19 @@ def compare_windows(table: Table, readers: Sequence[Reader], windows: Sequence[A
         ("slice, tokenize (POYO+)", Reader.tokenize),
     ):
 
-        def one_window(reader: Reader, chunk: Any, method: Callable[..., Any] = method) -> float:
-            return 1e6 * timed(method, reader, chunk) / share
+        def cut(reader: Reader, chunk: Sequence[Address], method: Callable[..., Any] = method) -> int:
+            method(reader, chunk)
+            return len(chunk)
 
-        table.add(figure, *take_turns(one_window, readers, chunks), "µs")
-    batches = [(reader, reader.tokenize(windows[:BATCH])) for reader in readers]
-    one_batch = take_turns(lambda given, _: 1e3 * timed(given[0].collate, given[1]), batches, range(5 * repeats))
-    table.add(f"collate {BATCH} windows", *one_batch, "ms")
+        table.add_times(figure, take_turns(cut, readers, chunks), "µs")
+
+    def collate(contestant: tuple[Reader, list[Any]], times: int) -> int:
+        for _ in range(times):
+            contestant[0].side.collate(list(contestant[1]))
+        return times
+
+    contestants = [(reader, reader.tokenize(windows[:BATCH])) for reader in readers]
+    table.add_times(f"collate {BATCH} windows", take_turns(collate, contestants, (repeats + 1) * [10]), "ms")
 
 
 def compare_loaders(
@@ -274,11 +308,16 @@ def compare_loaders(
     limits = [2 * BATCH] + repeats * [len(windows)]
     for workers in (0, 2):
 
-        def rate(contestant: tuple[Reader, int], limit: int, workers: int = workers) -> float:
-            reader, count = contestant[0], min(contestant[1], limit)
-            return count / timed(reader.load, windows[:count], workers)
+        def load(contestant: tuple[Reader, int], limit: int, workers: int = workers) -> int:
+            return contestant[0].load(windows[: min(contestant[1], limit)], workers)
 
-        table.add(f"DataLoader, {workers} workers", *take_turns(rate, contestants, limits), "win/s")
+        taken = take_turns(load, contestants, limits)
+        if workers:  # processor time of this process alone says nothing then
+            rates = [1 / one.wall for one in taken]
+            ratios = [rates[0] / rates[-1] if len(rates) > 1 else None, None]
+            table.add(f"DataLoader, {workers} workers", (*rates, None)[:2], "win/s", ratios)
+        else:
+            table.add_times(f"DataLoader, {workers} workers", taken, "win/s")
 
 
 # ------------------------------------------------------------------------------------- in a process of its own
@@ -307,15 +346,13 @@ def open_recordings(side: Side, root: Path) -> dict[str, float]:
 
     start_peak_anew()
     before, descriptors = memory("VmHWM"), count_descriptors()
-    start = time.perf_counter()
-    held = ask()
-    found = {
-        "first": time.perf_counter() - start,
-        "memory": memory("VmHWM") - before,
-        "descriptors": count_descriptors() - descriptors,
-    }
+    first, held = timed(ask)
+    found = {"memory": memory("VmHWM") - before, "descriptors": count_descriptors() - descriptors}
     del held
-    return {**found, "again": timed(ask)}
+    again, _ = timed(ask)
+    for name, taken in (("first", first), ("again", again)):
+        found |= {name: taken.wall, f"{name}_processor": taken.processor}
+    return found
 
 
 def read_windows(side: Side, root: Path) -> dict[str, float]:
@@ -348,27 +385,35 @@ def count_descriptors() -> int:
 
 def compare_children(table: Table, sides: Sequence[str], root: Path, recordings: int, *, repeats: int) -> None:
     found: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
-    for _ in range(repeats):
-        for side in sides:
-            result = run_child("open", side, root)
-            if result is not None:
-                found[side].append(result)
+    start = time.perf_counter()
+    for number in range(repeats):
+        if number == 0 or time.perf_counter() - start < BUDGET:
+            for side in sides:
+                result = run_child("open", side, root)
+                found[side] += [] if result is None else [result]
     label = f"open {recordings:,} recordings"
-    for key, name, unit in (
-        ("first", "first time", "s"),
-        ("again", "again", "s"),
-        ("memory", "memory", "MB"),
-        ("descriptors", "descriptors", ""),
-    ):
-        values = [statistics.median(r[key] for r in found[side]) if found.get(side) else None for side in LOAD]
-        table.add(f"{label}, {name}", *values, unit)
+
+    def middle(side: str, key: str) -> float | None:
+        return statistics.median(one[key] for one in found[side]) if found.get(side) else None
+
+    for key, name in (("first", "first time"), ("again", "again")):
+        pairs = [(middle(side, key), middle(side, f"{key}_processor")) for side in LOAD]
+        taken = [None if wall is None else Taken(wall, processor) for wall, processor in pairs]
+        table.add_times(f"{label}, {name}", taken, "s")
+    for key, unit in (("memory", "MB"), ("descriptors", "")):
+        add_sizes(table, f"{label}, {key}", [middle(side, key) for side in LOAD], unit)
 
 
 def compare_memory(table: Table, sides: Sequence[str], root: Path) -> None:
     found = {side: run_child("memory", side, root) if side in sides else None for side in LOAD}
-    for key, name in (("memory", "peak"), ("private", "private at the end")):
+    for key, name in (("memory", "peak resident, files too"), ("private", "private at the end")):
         values = [None if found[side] is None else found[side][key] for side in LOAD]
-        table.add(f"640 windows loaded, memory: {name}", *values, "MB")
+        add_sizes(table, f"640 windows, {name}", values, "MB")
+
+
+def add_sizes(table: Table, figure: str, values: Sequence[float | None], unit: str) -> None:
+    ours, peer = values
+    table.add(figure, values, unit, [peer / ours if ours and peer else None, None])
 
 
 def main() -> None:
@@ -377,7 +422,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--recordings", type=int, nargs="+", default=[300], help="how many to open (default: 300)")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, help="threads of torch (default: torch's own choice)")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="threads of torch (default: 1; more wait for each other on busy cores)"
+    )
     parser.add_argument("--quick", action="store_true", help="small recordings: does it run, and roughly how fast")
     parser.add_argument("--child", choices=sorted(CHILDREN), help=argparse.SUPPRESS)
     parser.add_argument("--side", choices=sorted(LOAD), help=argparse.SUPPRESS)
@@ -385,13 +432,12 @@ def main() -> None:
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     logging.disable(logging.WARNING)
+    torch.set_num_threads(arguments.threads)
     if arguments.child:
         print(json.dumps(CHILDREN[arguments.child](LOAD[arguments.side](), arguments.root)))
         return
     if arguments.quick:
         arguments.minutes, arguments.recordings, arguments.repeats = 1.0, [30], 2
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
     with tempfile.TemporaryDirectory() as folder:
         run(Path(folder), arguments)
 

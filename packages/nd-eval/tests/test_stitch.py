@@ -272,6 +272,21 @@ def test_bad_input_is_one_clear_error(times, values, options, error, message):
         stitch(times, values, **options)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(1,), (2,), (4,), (2, 2), (3,)])
+@pytest.mark.parametrize("offset", [0, 1])
+def test_rows_of_any_size_and_place_in_memory_are_averaged_alike(dtype, shape, offset):
+    size = int(np.prod(shape))
+    index = np.array([3, 1, 2, 1, 3, 2, 5])  # one time with another count, so also the uneven way
+    for chosen in (index, index[:-1]):
+        rows = torch.arange(offset, offset + size * len(index) + 1, dtype=dtype)[offset:][: size * len(chosen)]
+        values = rows.reshape(-1, *shape)
+        means = stitch(torch.from_numpy(chosen.astype(float)), values)[1]
+        np.testing.assert_array_equal(means.double().numpy(), mean_of_each(chosen, values.double().numpy()))
+        strided = torch.stack([values, values], dim=-1)[..., 0]
+        assert torch.equal(stitch(torch.from_numpy(chosen.astype(float)), strided)[1], means)
+
+
 @pytest.mark.parametrize("when", [[2.0, 1.0, 1.0, 2.0], [1.0, 1.0, 2.0, 2.0], [1.0, 2.0, 3.0, 4.0]])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_arguments_are_left_as_they_were(when, dtype):

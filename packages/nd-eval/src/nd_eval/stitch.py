@@ -127,14 +127,12 @@ def _pool_means(values: Tensor, groups: TimeGroups, weights: Tensor | None) -> T
 def _rows_as_elements(values: Tensor) -> Tensor:
     """Rows of 8 or 16 bytes as one number each: gathering those takes a third of the time of gathering rows."""
     row_bytes = math.prod(values.shape[1:]) * values.element_size()
-    fits = (
-        values.is_contiguous() and values.storage_offset() * values.element_size() % row_bytes == 0
-        if row_bytes
-        else False
-    )
-    if values.ndim > 1 and fits and row_bytes in _ELEMENT_OF_BYTES:
-        return values.reshape(values.shape[0], -1).view(_ELEMENT_OF_BYTES[row_bytes]).squeeze(1)
-    return values
+    element = _ELEMENT_OF_BYTES.get(row_bytes)
+    if element is None or values.ndim == 1 or not values.is_contiguous():
+        return values
+    if values.storage_offset() * values.element_size() % row_bytes:
+        return values
+    return values.reshape(values.shape[0], -1).view(element).squeeze(1)
 
 
 def _take(values: Tensor, order: Tensor | None, places: slice) -> Tensor:
