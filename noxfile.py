@@ -173,7 +173,7 @@ def docs(session: nox.Session) -> None:
     """Build the documentation, warnings as errors, and run every code block of it and of the READMEs."""
     install_wheels(session, list(PACKAGES), *group("docs"), extras=EVERYTHING)
     output = ROOT / "docs" / "_build" / "html"
-    session.run("sphinx-build", "-W", "--keep-going", "-n", "-q", "-E", "-b", "html", "docs", str(output))
+    session.run("sphinx-build", "-W", "--keep-going", "-q", "-E", "-b", "html", "docs", str(output))
     pages = [
         "docs",
         "README.md",

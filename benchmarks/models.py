@@ -81,7 +81,7 @@ SMALL = Size("small", dim=64, latents=16, latent_step=0.125, sequence_length=0.7
 LARGE = Size("large", dim=256, latents=64, latent_step=0.05, sequence_length=1.0, windows=8)
 GOALS = {
     "large": {"training step": 1.6, "inference": 1.8, "peak memory of a training step": 1 / 0.7},
-    "small": {"training step": 1.8},
+    "small": {},  # none is set for this size
 }
 
 

@@ -5,10 +5,9 @@
     python benchmarks/windows.py --recordings 100 1000       # how opening grows with the number of recordings
 
 temporaldata's own writer makes the recordings in a temporary folder, which goes when the run ends. The two take turns,
-each time on other windows drawn at random from the training split. The ratio of processor times is the steadier one on a
-machine that others use too. Memory, and what opening many recordings takes, are
-measured in a process of each one's own. Without torch_brain 0.1.2 our writer makes the files and only our column is
-filled.
+each time on other windows drawn at random from the training split. The ratio of processor times is the steadier one on
+a machine that others use too. Memory, and what opening many recordings takes, are measured in a process of each one's
+own. Without torch_brain 0.1.2 our writer makes the files and only our column is filled.
 """
 
 import argparse
@@ -204,7 +203,7 @@ def check_that_both_read_the_same(ours: Reader, peer: Reader, windows: Sequence[
 
 @dataclass(frozen=True)
 class Taken:
-    """Seconds that something took: of the wall's clock, and of this process's processor time (no other's load in it)."""
+    """Seconds that something took: by the clock, and of this process's processor time (no other's load in it)."""
 
     wall: float
     processor: float

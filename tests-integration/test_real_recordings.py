@@ -1,4 +1,4 @@
-"""POYO+ through ``nd-train fit`` beats ridge regression on real recordings; skipped, saying so, where they are absent."""
+"""POYO+ through ``nd-train fit`` beats ridge regression on real recordings; skipped where they are absent."""
 
 import numpy as np
 import pytest

@@ -10,7 +10,7 @@ from nd_data import ArrayDict, Data, Interval, IrregularTimeSeries
 BRAINSET = "sleep_states"
 SESSION = "ca1_12h"
 BIN_S = 4.0
-SPIKES_PER_BIN = 4.0
+SPIKES_PER_BIN = 1.0
 STATES = 3
 
 
@@ -18,8 +18,7 @@ def convert(source: Path, root: Path) -> list[Path]:
     """Write ``<root>/sleep_states/ca1_12h.h5``, split 68 / 12 / 20 % in time.
 
     The units fire 500 spikes a second together, of which a bin of 4 s tells no more than the counts. Each unit is
-    thinned to about four spikes a bin: every n-th spike is kept, n its mean count over four, so that its rate keeps
-    its course.
+    thinned to about one spike a bin: every n-th spike is kept, n its mean count, so that its rate keeps its course.
     """
     counts = np.load(source / "fr_bins_n_4full.npy", allow_pickle=False).T.astype(np.int64)
     states = np.load(source / "behav_states_n_4full.npy", allow_pickle=False).astype(np.int64)

@@ -57,7 +57,7 @@ def test_the_old_form_of_a_metric_is_looked_up_in_the_table(entry, name):
 
 
 def test_an_unknown_metric_is_an_error_with_the_nearest_name():
-    with pytest.raises(KeyError, match="no metric 'pearson'.*did you mean 'pearsonr'.*known are r2, "):
+    with pytest.raises(KeyError, match=r"no metric 'pearson'.*did you mean 'pearsonr'.*known are r2, "):
         metrics_of_readout(["pearson"], CONTINUOUS)
 
 
@@ -69,8 +69,7 @@ def test_a_target_outside_the_table_is_refused_and_never_imported():
 def test_a_metric_of_the_wrong_width_is_noticed():
     (metric,) = metrics_of_readout(["r2"], CONTINUOUS).values()
     with pytest.raises(ValueError, match="2"):
-        metric.update(torch.zeros(5, 3), torch.zeros(5, 3))
-        metric.compute()
+        metric(torch.zeros(5, 3), torch.zeros(5, 3))
 
 
 def test_every_recording_and_task_gets_metrics_of_its_own(recordings):
@@ -106,7 +105,7 @@ def test_a_single_readout_counts_as_one_task(recordings, single):
 
 def test_a_readout_that_the_model_lacks_is_an_error_with_recording_and_nearest_name(recordings):
     config = {"config": {"multitask_readout": [{"readout_id": "cursor_velocty_2d"}]}}
-    with pytest.raises(KeyError, match="recording 'simulated/session_00'.*did you mean 'cursor_velocity_2d'"):
+    with pytest.raises(KeyError, match=r"recording 'simulated/session_00'.*did you mean 'cursor_velocity_2d'"):
         configured_metrics(Dataset(recordings, config=config), {"cursor_velocity_2d": CONTINUOUS})
 
 

@@ -13,7 +13,12 @@ SPECS = {
         id=3, dim=2, type=DataType.CONTINUOUS, loss_fn=MSELoss(), timestamp_key="a.timestamps", value_key="a.b"
     ),
     "state": ModalitySpec(
-        id=8, dim=4, type=DataType.MULTINOMIAL, loss_fn=CrossEntropyLoss(), timestamp_key="c.timestamps", value_key="c.d"
+        id=8,
+        dim=4,
+        type=DataType.MULTINOMIAL,
+        loss_fn=CrossEntropyLoss(),
+        timestamp_key="c.timestamps",
+        value_key="c.d",
     ),
 }
 
@@ -99,7 +104,7 @@ def test_a_task_that_no_window_of_the_batch_holds_costs_nothing():
 
 
 def test_a_batch_without_any_task_is_an_error_that_says_how_many_windows_there_were():
-    with pytest.raises(ValueError, match="no output of any task.*found 4 windows"):
+    with pytest.raises(ValueError, match=r"no output of any task.*found 4 windows"):
         multitask_loss({}, {}, {}, output_decoder_index=torch.zeros(4, 8), readout_specs=SPECS)
 
 

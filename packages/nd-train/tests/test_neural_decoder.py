@@ -292,6 +292,6 @@ def test_a_checkpoint_with_code_is_refused_and_the_code_does_not_run(checkpoint,
     _, path = checkpoint
     stored = torch.load(path, weights_only=True)
     torch.save({**stored, "callbacks": Trap(tmp_path / "mark")}, tmp_path / "trap.ckpt")
-    with pytest.raises(Exception, match="(?i)weights.only"):
+    with pytest.raises(Exception, match=r"(?i)weights.only"):
         NeuralDecoder.load_from_checkpoint(tmp_path / "trap.ckpt")
     assert not (tmp_path / "mark").exists()

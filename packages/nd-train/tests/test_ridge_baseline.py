@@ -107,7 +107,7 @@ def test_scores_are_those_of_ridge_regression_with_the_penalty_that_wins_on_vali
     for recording_id, score in found.items():
         recording = Data.load(recordings / f"{recording_id}.h5")
         train, valid, test = (examples(recording, split) for split in ("train", "valid", "test"))
-        best = max(penalties, key=lambda penalty: r2(predicted([train], penalty, valid[0]), valid[1]))  # noqa: B023
+        best = max(penalties, key=lambda penalty: r2(predicted([train], penalty, valid[0]), valid[1]))
         expected = r2(predicted([train, valid], best, test[0]), test[1])
         assert expected > 0.3
         assert score == pytest.approx(expected, abs=1e-6)
@@ -129,7 +129,9 @@ def save_states(root, *, last_state_time=60.0):
     times = np.arange(0.5, last_state_time, 1.0)
     label = rng.integers(0, 3, len(times))
     everything = Interval(0.0, 60.0)
-    pairs = [(time + offset, unit) for time, unit in zip(times, label, strict=True) for offset in rng.uniform(-0.4, 0.4, 8)]
+    pairs = [
+        (time + offset, unit) for time, unit in zip(times, label, strict=True) for offset in rng.uniform(-0.4, 0.4, 8)
+    ]
     pairs += [(time, int(unit)) for time, unit in zip(rng.uniform(0, 60, 100), rng.integers(0, 3, 100), strict=True)]
     pairs.sort()
     recording = Data(

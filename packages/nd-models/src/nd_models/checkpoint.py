@@ -1,6 +1,5 @@
 """Pretrained models out of Lightning checkpoints, without running code from them."""
 
-import pickle
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -73,7 +72,10 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise FileNotFoundError(f"checkpoint {str(path)!r} does not exist or is not a file")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except OSError:
+        raise
+    except Exception as error:
+        # A file of something else fails in any way: the unpickler pops from empty stacks and unpacks too few bytes.
         raise ValueError(_unreadable(path, error)) from None
     if not isinstance(checkpoint, Mapping) or not isinstance(checkpoint.get("state_dict"), Mapping):
         raise ValueError(f"{path}: not a Lightning checkpoint: it has no 'state_dict'")

@@ -10,23 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nd_data import isin_interval, resolve_weights_based_on_interval_membership
+from nd_data.configuration import READOUT_KEYS
 from nd_models.modality import MODALITY_REGISTRY, DataType, ModalitySpec
 from nd_models.suggestions import describe_known
 
 if TYPE_CHECKING:
     from nd_data import Data
-
-READOUT_KEYS = (
-    "readout_id",
-    "weights",
-    "normalize_mean",
-    "normalize_std",
-    "timestamp_key",
-    "value_key",
-    "metrics",
-    "eval_interval",
-)
-"""What a readout's entry in a configuration may hold; `readout_id` must be there."""
 
 Targets = tuple[NDArray[np.float64], NDArray[Any], NDArray[np.float32], NDArray[np.bool_]]
 

@@ -15,6 +15,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from nd_models import POYO
 from nd_models.checkpoint import read_checkpoint
 from nd_train.callbacks import DecodingStitchEvaluator, MultiTaskDecodingStitchEvaluator
+from nd_train.callbacks.last_checkpoint import LastCheckpoint
 from nd_train.configured_readouts import configured_readouts
 from nd_train.data_module import NeuralDataModule
 from nd_train.neural_decoder import NeuralDecoder
@@ -74,7 +75,6 @@ class DecoderCommandLine(LightningCLI):
             {
                 "checkpoint.monitor": "average_val_metric",
                 "checkpoint.mode": "max",
-                "checkpoint.save_last": True,
                 "checkpoint.filename": "best-{epoch:03d}-{average_val_metric:.3f}",
                 "checkpoint.auto_insert_metric_name": False,
             }
@@ -91,6 +91,8 @@ class DecoderCommandLine(LightningCLI):
         """Read out what the data's configuration names, where the network's arguments do not say what to read out."""
         settings = self.config[self.subcommand]
         settings.weights_only = True  # No checkpoint's code is ever run.
+        if "verbose" in settings:
+            settings.verbose = False  # Lightning's own table of what `report` prints.
         network = settings.model.network
         single = network.get("architecture", "POYOPlus") == "POYO"
         wanted = "readout_spec" if single else "readout_specs"
@@ -105,6 +107,8 @@ class DecoderCommandLine(LightningCLI):
         self.evaluator = DecodingStitchEvaluator() if single else MultiTaskDecodingStitchEvaluator()
         # Before the checkpoint callback, which reads what the evaluator logs.
         self.trainer.callbacks.insert(0, self.evaluator)  # type: ignore[attr-defined]  # it has; its annotation lacks it
+        # After it, so that the last checkpoint knows of the best.
+        self.trainer.callbacks.append(LastCheckpoint())  # type: ignore[attr-defined]  # as above
 
     def before_fit(self) -> None:
         """Metrics come from the data's configuration, which needs the model's readouts."""

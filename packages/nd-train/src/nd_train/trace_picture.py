@@ -45,7 +45,9 @@ def save_trace_picture(result: EvaluationResult, path: Path, *, task: str, secon
         times, targets, preds = times[shown] - times[0], _columns(trace.targets)[shown], _columns(trace.preds)[shown]
         # Time that was not evaluated, between trials say, is a gap in the line.
         steps = np.diff(times)
-        gap = np.flatnonzero(steps > 5 * np.median(steps)) + 1 if len(steps) else []
+        gap: NDArray[np.intp] = (
+            np.flatnonzero(steps > 5 * np.median(steps)) + 1 if len(steps) else np.zeros(0, dtype=np.intp)
+        )
         times, targets, preds = (np.insert(a, gap, np.nan, axis=0) for a in (times, targets, preds))
         for column in range(dimensions):
             axis = axes[row, column]
