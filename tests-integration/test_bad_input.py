@@ -134,13 +134,15 @@ def test_an_unknown_readout_comes_with_recording_known_readouts_and_the_nearest(
     _, dataset = tokenizing(processed, config)
     with pytest.raises(KeyError) as error:
         first_batch(dataset)
-    messages(error, "simulated/session_0", "readout 'cursor_velocty_2d'", "nearest: 'cursor_velocity_2d'", "known (1)")
+    messages(
+        error, "simulated/session_0", "readout 'cursor_velocty_2d'", "did you mean 'cursor_velocity_2d'", "known: "
+    )
 
 
 def test_an_unknown_readout_of_a_model_comes_with_known_readouts_and_the_nearest():
     with pytest.raises(KeyError) as error:
         NeuralDecoder({**NETWORK, "readout_specs": ["cursor_velocity"]})
-    messages(error, "readout 'cursor_velocity'", "nearest: 'cursor_velocity_2d'", "'arm_velocity_2d'")
+    messages(error, "readout 'cursor_velocity'", "did you mean 'cursor_velocity_2d'", "'arm_velocity_2d'")
 
 
 def test_an_unknown_split_comes_with_recording_file_existing_splits_and_the_nearest(processed):
@@ -224,7 +226,7 @@ def test_weights_on_intervals_that_do_not_exist_come_with_existing_paths_and_the
         first_batch(dataset)
     messages(
         error,
-        "no intervals 'movement_phases.reach_periods'",
+        "no intervals 'movement_phases.reach_periods' in recording 'simulated/session_0",
         "did you mean 'movement_phases.reach_period'",
         "'movement_phases.hold_period'",
     )
@@ -295,7 +297,7 @@ def a_root_that_is_not_there(processed, tmp_path):
 def an_unknown_readout(processed, tmp_path):
     readout = {"readout_id": "cursor_velocty_2d"}
     config = written(tmp_path / "bad.yaml", {"config": {"multitask_readout": [readout]}})
-    return [f"--data.config={config}"], ["'cursor_velocty_2d' does not exist", "nearest: 'cursor_velocity_2d'"]
+    return [f"--data.config={config}"], ["'cursor_velocty_2d' does not exist", "did you mean 'cursor_velocity_2d'"]
 
 
 def an_unknown_session(processed, tmp_path):

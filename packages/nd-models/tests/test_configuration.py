@@ -89,15 +89,15 @@ def test_the_architecture_is_named_or_told_from_the_readout(config, kind):
 @pytest.mark.parametrize(
     ("config", "error", "message"),
     [
-        ({"architecture": "POYOplus"}, KeyError, "architecture 'POYOplus' does not exist; nearest: 'POYOPlus'"),
+        ({"architecture": "POYOplus"}, KeyError, "architecture 'POYOplus' does not exist; did you mean 'POYOPlus'"),
         ({"_target_": "os.system"}, KeyError, "architecture 'system' does not exist"),
-        ({"dims": 16}, ValueError, "POYOPlus has no argument 'dims'; nearest: 'dim'"),
-        ({"readout_specs": ["runing_speed"]}, KeyError, "'runing_speed' does not exist; nearest: 'running_speed'"),
+        ({"dims": 16}, ValueError, "POYOPlus has no argument 'dims'; did you mean 'dim'"),
+        ({"readout_specs": ["runing_speed"]}, KeyError, "'runing_speed' does not exist; did you mean 'running_speed'"),
         ({"readout_specs": "running_speed"}, ValueError, "a list of registered names"),
         ({"architecture": "POYO"}, ValueError, "the configuration of POYO lacks 'readout_spec'"),
         ({"readout_spec": {"id": 1}}, ValueError, "lacks 'dim', 'type'"),
         ({"readout_spec": 3}, ValueError, "described by a registered name or a mapping"),
-        ({"readout_spec": {"idd": 1}}, ValueError, "unknown field 'idd' of a readout; nearest: 'id'"),
+        ({"readout_spec": {"idd": 1}}, ValueError, "unknown field 'idd' of a readout; did you mean 'id'"),
     ],
 )
 def test_unfit_configurations_are_refused(config, error, message):
@@ -113,8 +113,8 @@ def test_an_argument_without_default_must_be_there():
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"type": "CONTINUUS"}, ValueError, "readout type 'CONTINUUS' does not exist; nearest: 'CONTINUOUS'"),
-        ({"loss_fn": {"name": "MSEloss"}}, KeyError, "loss 'MSEloss' does not exist; nearest: 'MSELoss'"),
+        ({"type": "CONTINUUS"}, ValueError, "readout type 'CONTINUUS' does not exist; did you mean 'CONTINUOUS'"),
+        ({"loss_fn": {"name": "MSEloss"}}, KeyError, "loss 'MSEloss' does not exist; did you mean 'MSELoss'"),
         ({"loss_fn": "subprocess.Popen"}, KeyError, "does not exist"),
         ({"loss_fn": 3}, TypeError, "loss_fn must be of type Module"),
     ],

@@ -111,9 +111,9 @@ def test_an_unknown_readout_lists_those_that_exist_and_the_nearest(make_window):
         prepare_for_multitask_readout(data, specs)
     message = str(error.value)
     assert "recording 'perich/c_1': the model has no readout 'cursor_velocity'" in message
-    assert "nearest: 'cursor_velocity_2d'" in message
+    assert "did you mean 'cursor_velocity_2d'" in message
     assert "'running_speed'" in message
-    with pytest.raises(KeyError, match=r"readout 'cursor_velocity' does not exist; nearest: 'cursor_velocity_2d'"):
+    with pytest.raises(KeyError, match=r"readout 'cursor_velocity' does not exist; did you mean 'cursor_velocity_2d'"):
         prepare_for_readout(make_window(config={"readout": {"readout_id": "cursor_velocity"}}), VELOCITY)
 
 
@@ -137,14 +137,14 @@ def test_an_attribute_that_the_recording_lacks_is_named(make_window, key, path):
         prepare_for_readout(make_window(config={"readout": entry(**{key: path})}), VELOCITY)
     message = str(error.value)
     assert f"recording 'perich/c_1': readout 'cursor_velocity_2d' wants {key} '{path}'" in message
-    assert "nearest: 'cursor" in message
+    assert "did you mean 'cursor" in message
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         ({"weights": {}}, "lacks 'readout_id'"),
-        (entry(weight={}), "unknown key 'weight' of a readout; nearest: 'weights'"),
+        (entry(weight={}), "unknown key 'weight' of a readout; did you mean 'weights'"),
         (entry(normalize_std=0.0), "normalize_std must be above 0"),
         (entry(normalize_std=[1.0, 0.0]), "normalize_std must be above 0"),
         (entry(normalize_mean=[1.0, 2.0, 3.0]), "normalize_mean must be one number or"),

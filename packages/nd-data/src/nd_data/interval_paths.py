@@ -21,7 +21,7 @@ def interval_at(data: Data, path: str) -> Interval:
         found = data.get_nested_attribute(path)
     except AttributeError:
         hint = name_hint(path, interval_paths(data), noun="existing intervals")
-        raise ValueError(f"there are no intervals {path!r} in the recording; {hint}") from None
+        raise ValueError(f"there are no intervals {path!r} in {_name(data)}; {hint}") from None
     if not isinstance(found, Interval):
         hint = name_hint(path, interval_paths(data), noun="existing intervals")
         raise ValueError(f"{path!r} is a {type(found).__name__}, expected an Interval; {hint}")
@@ -31,6 +31,10 @@ def interval_at(data: Data, path: str) -> Interval:
 def interval_paths(data: Data) -> list[str]:
     """The paths of all intervals in a recording, domains of splits included."""
     return sorted(_walk(data, ""))
+
+
+def _name(data: Data) -> str:
+    return f"recording {data.session.id!r}" if data.has_nested_attribute("session.id") else "the recording"
 
 
 def _walk(data: Data, prefix: str) -> Iterator[str]:

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from nd_data.nearest_names import name_hint
 from nd_models.constructor_arguments import constructor_arguments, named_architecture
 from nd_models.poyo import POYO
 from nd_models.poyo_plus import POYOPlus
-from nd_models.suggestions import describe_known
 
 ARCHITECTURES: dict[str, type[POYO] | type[POYOPlus]] = {"POYO": POYO, "POYOPlus": POYOPlus}
 """The architectures that a configuration can name."""
@@ -38,6 +38,6 @@ def model_from_config(config: Mapping[str, Any]) -> POYO | POYOPlus:
         raise TypeError(f"a model's configuration is a mapping, got {config!r}")
     name = named_architecture(config) or ("POYO" if "readout_spec" in config else "POYOPlus")
     if name not in ARCHITECTURES:
-        raise KeyError(f"architecture {name!r} does not exist; {describe_known(name, ARCHITECTURES)}")
+        raise KeyError(f"architecture {name!r} does not exist; {name_hint(name, ARCHITECTURES, noun='known')}")
     architecture = ARCHITECTURES[name]
     return architecture(**constructor_arguments(architecture, config))

@@ -4,8 +4,8 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from nd_data.nearest_names import name_hint
 from nd_models.readout_configuration import readout_from_config, readouts_from_config
-from nd_models.suggestions import describe_known
 
 
 def named_architecture(config: Mapping[str, Any]) -> str | None:
@@ -28,7 +28,7 @@ def constructor_arguments(architecture: type, config: Mapping[str, Any]) -> dict
     name = architecture.__name__
     for key in arguments:
         if key not in parameters:
-            raise ValueError(f"{name} has no argument {key!r}; {describe_known(str(key), parameters)}")
+            raise ValueError(f"{name} has no argument {key!r}; {name_hint(str(key), parameters, noun='known')}")
     for key, parameter in parameters.items():
         if parameter.default is inspect.Parameter.empty and key not in arguments:
             raise ValueError(f"the configuration of {name} lacks {key!r}")

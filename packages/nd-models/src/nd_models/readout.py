@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from nd_data import isin_interval, resolve_weights_based_on_interval_membership
 from nd_data.configuration import READOUT_KEYS
+from nd_data.nearest_names import name_hint
 from nd_models.modality import MODALITY_REGISTRY, DataType, ModalitySpec
-from nd_models.suggestions import describe_known
 
 if TYPE_CHECKING:
     from nd_data import Data
@@ -42,7 +42,9 @@ def prepare_for_readout(data: "Data", readout_spec: ModalitySpec) -> Targets:
     name = _readout_id(data, entry)
     # A specification of one's own needs no name in the registry; a registered one does, and a misspelt name shows here.
     if name not in MODALITY_REGISTRY and any(spec is readout_spec for spec in MODALITY_REGISTRY.values()):
-        raise KeyError(f"{_where(data)}: readout {name!r} does not exist; {describe_known(name, MODALITY_REGISTRY)}")
+        raise KeyError(
+            f"{_where(data)}: readout {name!r} does not exist; {name_hint(name, MODALITY_REGISTRY, noun='known')}"
+        )
     return _targets(data, name, entry, readout_spec)
 
 
@@ -80,7 +82,9 @@ def prepare_for_multitask_readout(
     for entry in entries:
         name = _readout_id(data, entry)
         if name not in readout_specs:
-            raise KeyError(f"{_where(data)}: the model has no readout {name!r}; {describe_known(name, readout_specs)}")
+            raise KeyError(
+                f"{_where(data)}: the model has no readout {name!r}; {name_hint(name, readout_specs, noun='known')}"
+            )
         if name in values:
             raise ValueError(f"{_where(data)}: readout {name!r} comes twice in 'multitask_readout'")
         spec = readout_specs[name]
@@ -153,7 +157,7 @@ def _attribute(data: "Data", name: str, role: str, key: str) -> Any:
         wrong, existing = _where_the_path_ends(data, key)
         raise KeyError(
             f"{_where(data)}: readout {name!r} wants {role} {key!r}, which the recording does not have; "
-            f"{describe_known(wrong, existing)}"
+            f"{name_hint(wrong, existing, noun='known')}"
         ) from None
 
 
@@ -188,7 +192,7 @@ def _readout_id(data: "Data", entry: Any) -> str:
     for key in entry:
         if key not in READOUT_KEYS:
             raise ValueError(
-                f"{_where(data)}: unknown key {key!r} of a readout; {describe_known(str(key), READOUT_KEYS)}"
+                f"{_where(data)}: unknown key {key!r} of a readout; {name_hint(str(key), READOUT_KEYS, noun='known')}"
             )
     if "readout_id" not in entry:
         raise ValueError(f"{_where(data)}: a readout's entry lacks 'readout_id': {dict(entry)!r}")

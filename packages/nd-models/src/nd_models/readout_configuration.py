@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from nd_data.nearest_names import name_hint
 from nd_models.loss import LOSSES, Loss
 from nd_models.modality import MODALITY_REGISTRY, DataType, ModalitySpec
-from nd_models.suggestions import describe_known
 
 _FIELDS = ("id", "dim", "type", "loss_fn", "timestamp_key", "value_key")
 
@@ -24,7 +24,7 @@ def readout_to_config(spec: ModalitySpec) -> dict[str, Any]:
     if name is None or not isinstance(loss, Loss):
         raise ValueError(
             f"the loss {type(loss).__name__} has no name that a configuration could hold "
-            f"({describe_known(type(loss).__name__, LOSSES)}); derive it from nd_models.loss.Loss and add it: "
+            f"({name_hint(type(loss).__name__, LOSSES, noun='known')}); derive it from nd_models.loss.Loss and add it: "
             f"nd_models.loss.LOSSES[{type(loss).__name__!r}] = {type(loss).__name__}"
         )
     return {
@@ -52,20 +52,24 @@ def readout_from_config(description: Any) -> ModalitySpec:
         return description
     if isinstance(description, str):
         if description not in MODALITY_REGISTRY:
-            raise KeyError(f"readout {description!r} does not exist; {describe_known(description, MODALITY_REGISTRY)}")
+            raise KeyError(
+                f"readout {description!r} does not exist; {name_hint(description, MODALITY_REGISTRY, noun='known')}"
+            )
         return MODALITY_REGISTRY[description]
     if not isinstance(description, Mapping):
         raise ValueError(f"a readout is described by a registered name or a mapping, got {description!r}")
     for key in description:
         if key not in _FIELDS:
-            raise ValueError(f"unknown field {key!r} of a readout; {describe_known(str(key), _FIELDS)}")
+            raise ValueError(f"unknown field {key!r} of a readout; {name_hint(str(key), _FIELDS, noun='known')}")
     absent = [field for field in _FIELDS if field not in description]
     if absent:
         raise ValueError(f"a readout's description lacks {', '.join(map(repr, absent))}: {dict(description)!r}")
     kind = description["type"]
     if not isinstance(kind, DataType):
         if kind not in DataType.__members__:
-            raise ValueError(f"readout type {kind!r} does not exist; {describe_known(str(kind), DataType.__members__)}")
+            raise ValueError(
+                f"readout type {kind!r} does not exist; {name_hint(str(kind), DataType.__members__, noun='known')}"
+            )
         kind = DataType[kind]
     return ModalitySpec(**{**description, "type": kind, "loss_fn": _loss_from_config(description["loss_fn"])})
 
@@ -94,5 +98,5 @@ def _loss_from_config(description: Any) -> Any:
     arguments = {key: value for key, value in description.items() if key != "name"}
     name = description["name"]
     if name not in LOSSES:
-        raise KeyError(f"loss {name!r} does not exist; {describe_known(str(name), LOSSES)}")
+        raise KeyError(f"loss {name!r} does not exist; {name_hint(str(name), LOSSES, noun='known')}")
     return LOSSES[name](**arguments)

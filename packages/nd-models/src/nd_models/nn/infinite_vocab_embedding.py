@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.parameter import UninitializedParameter
 
+from nd_data.nearest_names import name_hint, nearest_names
 from nd_models.nn.recent_arrays import RecentArrays
-from nd_models.suggestions import describe_known, nearest_name
 
 PADDING_NAME = "NA"
 
@@ -223,7 +223,7 @@ class InfiniteVocabEmbedding(nn.Module):
         if not isinstance(word, str):
             return TypeError(f"{self.kind} names are strings, got {word!r} of type {type(word).__name__}")
         names = [name for name in vocab if name != PADDING_NAME]
-        nearest = nearest_name(word, names)
+        nearest = next(iter(nearest_names(word, names, most=1)), None)
         hint = f"; nearest: {nearest!r}" if nearest is not None else ""
         return KeyError(
             f"{self.kind} {word!r} is not in the vocabulary of {len(names)} {self.kind} names{hint}; "
@@ -315,7 +315,7 @@ class InfiniteVocabEmbedding(nn.Module):
         if absent:
             raise ValueError(
                 f"{vocab_key}: {len(absent)} {self.kind} names of this module are not in the state, first "
-                f"{absent[0]!r} ({describe_known(absent[0], surplus)}); {advice}"
+                f"{absent[0]!r} ({name_hint(absent[0], surplus, noun='known')}); {advice}"
             )
         if surplus:
             raise ValueError(
