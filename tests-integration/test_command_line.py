@@ -195,6 +195,24 @@ def test_poyo_with_one_readout_trains_from_its_ready_configuration_and_logs_wher
     assert module.model.readout_spec.value_key == "cursor.vel"
 
 
+def test_a_run_on_recordings_without_a_test_split_ends_with_validation_scores(processed, configurations, tmp_path):
+    root = tmp_path / "processed"
+    for path in processed.rglob("*.h5"):
+        recording = Data.load(path).materialize()
+        del recording.test_domain
+        target = root / path.relative_to(processed)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        recording.save(target)
+    printed = nd_train(
+        *("fit", "--config", "poyo_plus_small", *TINY, f"--data.root={root}"),
+        *(f"--data.config={configurations['velocity']}", f"--trainer.default_root_dir={tmp_path / 'run'}"),
+    )
+    assert "will end with the scores of 'valid'" in printed
+    assert sorted(recording for recording, _ in table_of(printed)) == RECORDINGS
+    assert one((tmp_path / "run").rglob("val_scores.json"))
+    assert not list((tmp_path / "run").rglob("test_scores.json"))
+
+
 def test_fit_has_help():
     done = started("-m", "nd_train", "fit", "--help")
     assert done.returncode == 0

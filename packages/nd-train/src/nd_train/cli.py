@@ -57,6 +57,8 @@ class DecoderCommandLine(LightningCLI):
     """
 
     evaluator: DecodingStitchEvaluator | MultiTaskDecodingStitchEvaluator
+    last_stage: Literal["val", "test"]
+    """What the scores at the end of ``fit`` are of."""
 
     def __init__(self, args: ArgsType = None, *, print_scores: bool = True) -> None:
         self.print_scores = print_scores
@@ -111,10 +113,15 @@ class DecoderCommandLine(LightningCLI):
         self.trainer.callbacks.append(LastCheckpoint())  # type: ignore[attr-defined]  # as above
 
     def before_fit(self) -> None:
+        """Find out on which split the run will end, before it takes its time."""
+        self.last_stage = "test" if self.datamodule.has_split("test") else "val"
+        if self.last_stage == "val":
+            self._print("No 'test' split in every recording: the run will end with the scores of 'valid'.")
+        self.before_validate()
+
+    def before_validate(self) -> None:
         """Metrics come from the data's configuration, which needs the model's readouts."""
         self._use_configured_metrics("valid")
-
-    before_validate = before_fit
 
     def before_test(self) -> None:
         """As before fit, for the test split."""
@@ -136,16 +143,18 @@ class DecoderCommandLine(LightningCLI):
         return callback.best_model_path if isinstance(callback, ModelCheckpoint) else ""
 
     def after_fit(self) -> None:
-        """Test the best checkpoint and print the stitched scores."""
-        self._use_configured_metrics("test")
+        """Evaluate the best checkpoint, on the test split where there is one, and print the stitched scores."""
         best = self.best_checkpoint
         if not best:
             self._print(
                 f"The run ended before its first validation ({self.trainer.global_step} steps): nothing to test."
             )
             return
-        self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best, verbose=False, weights_only=True)
-        self.report("test")
+        if self.last_stage == "test":
+            self._use_configured_metrics("test")
+        evaluate = self.trainer.test if self.last_stage == "test" else self.trainer.validate
+        evaluate(self.model, datamodule=self.datamodule, ckpt_path=best, verbose=False, weights_only=True)
+        self.report(self.last_stage)
         if self.print_scores:
             self._print(f"best checkpoint: {best}")
 
@@ -157,7 +166,7 @@ class DecoderCommandLine(LightningCLI):
         """Print the stitched scores."""
         self.report("val")
 
-    def report(self, stage: str) -> None:
+    def report(self, stage: Literal["val", "test"]) -> None:
         """Print the table of one stage and leave its scores as JSON beside the run's logs."""
         result = self.evaluator.results[stage]
         if not self.trainer.is_global_zero:

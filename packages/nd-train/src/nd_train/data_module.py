@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from nd_data import Data, Dataset, collate
 from nd_data.samplers import DistributedStitchingFixedWindowSampler, RandomFixedWindowSampler
+from nd_data.split_domain import split_names
 from nd_data.transforms import Compose, UnitDropout
 from nd_models import POYO, POYOPlus
 from nd_train.configured_metrics import SessionMetrics, configured_metrics
@@ -90,6 +91,11 @@ class NeuralDataModule(L.LightningDataModule):
             transforms.append(self.model.tokenize)
             self._datasets[split] = Dataset(self.root, config=self.config, split=split, transform=Compose(transforms))
         return self._datasets[split]
+
+    def has_split(self, split: str) -> bool:
+        """Whether every recording has this split."""
+        everything = Dataset(self.root, config=self.config)
+        return all(split in split_names(everything.get_recording_data(name)) for name in everything.recording_ids)
 
     def get_unit_ids(self) -> list[str]:
         """Ids of all units of the training recordings."""

@@ -50,12 +50,16 @@ def main(arguments: Sequence[str]) -> int:
         ),
         print_scores=False,
     )
-    result = command_line.evaluator.results["test"]
+    stage = command_line.last_stage
+    if stage not in command_line.evaluator.results:
+        raise ValueError("the run ended before its first validation: give it more steps, or lower val_check_interval")
+    result = command_line.evaluator.results[stage]
     model = command_line.model.model
     beside: dict[str, dict[str, float]] = {}
     tasks = sorted({task for by_task in result.scores.values() for task in by_task})
     continuous = [task for task in tasks if "r2" in next(s[task] for s in result.scores.values() if task in s)]
-    if continuous and isinstance(model, POYOPlus):
+    # Ridge regression learns from the validation split too: without a test split there is nothing to score it on.
+    if continuous and stage == "test" and isinstance(model, POYOPlus):
         spec = model.readout.readout_specs[continuous[0]]
         beside["ridge R²"] = ridge_scores(root, config, spec, window_length=model.sequence_length)
     if ceiling:
@@ -63,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
         beside["share of ceiling"] = {
             recording: by_task[TASK]["r2"] / ceiling[recording] for recording, by_task in result.scores.items()
         }
-    console.print(results_table(result, title="stitched test scores (POYO+), beside", beside=beside))
+    console.print(results_table(result, title=f"stitched scores, {stage}, beside", beside=beside))
     if continuous:
         console.print(f"picture: {save_trace_picture(result, out / 'predicted_and_true.png', task=continuous[0])}")
     console.print(f"checkpoint: {command_line.best_checkpoint}")
