@@ -81,7 +81,9 @@ def test_keys_of_the_configuration_go_before_those_of_the_readout(make_window):
 
 
 def test_metrics_are_for_others(make_window):
-    both_ways(make_window, entry(metrics=["r2", "mse"]))
+    _, values, _, _ = both_ways(make_window, entry(metrics=["r2", "mse"]))
+    _, same, _, _ = both_ways(make_window, entry())
+    np.testing.assert_array_equal(values, same)
 
 
 def test_several_readouts_follow_each_other(make_window):

@@ -93,7 +93,7 @@ def multitask_batch(items):
 
 def run_epoch(evaluator, module, batches, stage="validation", *, sanity=False):
     """What a trainer calls in one epoch."""
-    trainer = SimpleNamespace(sanity_checking=sanity, world_size=1)
+    trainer = SimpleNamespace(sanity_checking=sanity, testing=stage == "test", world_size=1)
     getattr(evaluator, f"on_{stage}_epoch_start")(trainer, module)
     for number, batch in enumerate(batches):
         getattr(evaluator, f"on_{stage}_batch_end")(trainer, module, batch, None, number)
@@ -145,7 +145,7 @@ def test_every_epoch_starts_anew_also_after_one_that_was_cut_short(kind, batch_o
     windows = values_at(rng)["a/one"]
     items = [("a/one", start, *values) for start, values in zip(STARTS, windows, strict=True)]
     evaluator, module = kind(), Recorder()
-    trainer = SimpleNamespace(sanity_checking=False, world_size=1)
+    trainer = SimpleNamespace(sanity_checking=False, testing=False, world_size=1)
     evaluator.on_validation_epoch_start(trainer, module)
     evaluator.on_validation_batch_end(
         trainer, module, batch_of([(*items[0][:2], items[0][2] * 50, items[0][3])]), None, 0

@@ -36,8 +36,26 @@ class _StitchEvaluator(L.Callback):
     def _new_evaluation(self, pl_module: L.LightningModule) -> Evaluation:  # noqa: ARG002
         raise AssertionError("each evaluator makes its own")
 
-    def _update(self, pl_module: L.LightningModule, outputs: Any, step: str) -> None:
+    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
+        """Forget the windows of an epoch that was cut short."""
+        self._evaluation = None
+
+    def on_validation_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,  # noqa: ARG002
+        batch_idx: int,  # noqa: ARG002
+        dataloader_idx: int = 0,  # noqa: ARG002
+    ) -> None:
+        """Take in a batch's predictions.
+
+        Raises:
+            TypeError: the module's step returned something else.
+        """
         if not isinstance(outputs, self._expected):
+            step = "test_step" if trainer.testing else "validation_step"
             raise TypeError(
                 f"{type(self).__name__}: {type(pl_module).__name__}.{step} must return a {self._expected.__name__}, "
                 f"found {type(outputs).__name__}"
@@ -46,7 +64,8 @@ class _StitchEvaluator(L.Callback):
             self._evaluation = self._new_evaluation(pl_module)
         self._evaluation.update(outputs)  # type: ignore[arg-type]  # checked against _expected above
 
-    def _finish(self, trainer: L.Trainer, pl_module: L.LightningModule, prefix: str) -> None:
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Gather the ranks' windows, stitch, score, log."""
         evaluation, self._evaluation = self._evaluation, None
         if trainer.sanity_checking:
             return
@@ -58,49 +77,14 @@ class _StitchEvaluator(L.Callback):
             torch.distributed.all_gather_object(states, evaluation.state_dict())
             evaluation.merge_states(states)
         result = evaluation.compute()
+        prefix = "test" if trainer.testing else "val"
         self.results[prefix] = result
         # Every rank computes the same scores from the windows of all: nothing is left to reduce.
         pl_module.log_dict(result.to_log(prefix))
 
-    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
-        """Forget the windows of an epoch that was cut short."""
-        self._evaluation = None
-
-    def on_validation_batch_end(
-        self,
-        trainer: L.Trainer,  # noqa: ARG002
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,  # noqa: ARG002
-        batch_idx: int,  # noqa: ARG002
-        dataloader_idx: int = 0,  # noqa: ARG002
-    ) -> None:
-        """Take in a batch's predictions."""
-        self._update(pl_module, outputs, "validation_step")
-
-    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Stitch, score, log."""
-        self._finish(trainer, pl_module, "val")
-
-    def on_test_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
-        """As for validation."""
-        self._evaluation = None
-
-    def on_test_batch_end(
-        self,
-        trainer: L.Trainer,  # noqa: ARG002
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,  # noqa: ARG002
-        batch_idx: int,  # noqa: ARG002
-        dataloader_idx: int = 0,  # noqa: ARG002
-    ) -> None:
-        """As for validation."""
-        self._update(pl_module, outputs, "test_step")
-
-    def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """As for validation."""
-        self._finish(trainer, pl_module, "test")
+    on_test_epoch_start = on_validation_epoch_start
+    on_test_batch_end = on_validation_batch_end
+    on_test_epoch_end = on_validation_epoch_end
 
 
 class DecodingStitchEvaluator(_StitchEvaluator):
