@@ -42,6 +42,15 @@ def test_a_file_comes_before_a_ready_configuration_of_the_same_name(tmp_path, mo
     assert with_ready_configurations(["--config", "quickstart"]) == ["--config", "quickstart"]
 
 
+def test_a_folder_of_the_same_name_does_not_hide_a_ready_configuration(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "quickstart").mkdir()
+    assert with_ready_configurations(["--config", "quickstart"]) == [
+        "--config",
+        str(ready_configurations()["quickstart"]),
+    ]
+
+
 def test_other_arguments_and_configurations_as_text_stay_as_they_are():
     arguments = ["fit", "--data.config", "quickstart", "--config", '{"trainer": {"max_steps": 3}}']
     assert with_ready_configurations(arguments) == arguments

@@ -218,7 +218,8 @@ def _quieten() -> None:
 
 
 def _configuration_file(name: str, known: dict[str, Path]) -> str:
-    if Path(name).exists() or name.lstrip().startswith("{"):
+    # A folder may bear the name of a ready configuration, as the quickstart's own output does.
+    if Path(name).is_file() or name.lstrip().startswith("{"):
         return name
     if name in known:
         return str(known[name])
