@@ -113,7 +113,7 @@ RUNS = {
             "--model.network.t_min=2.0",
             "--model.network.t_max=112.0",
             "--model.network.emb_init_scale=0.1",
-            # Train holds some forty stretches of a state: regularise.
+            # Train holds 34 stretches of a state: regularise.
             "--model.network.ffn_dropout=0.2",
             "--model.network.lin_dropout=0.2",
             "--model.weight_decay=0.05",
