@@ -99,7 +99,7 @@ def install_wheels(
     session.install("--no-deps", "--force-reinstall", *wheels)
 
 
-EVERYTHING = {"nd-train": "report,tensorboard", "nd-data": "pandas"}
+EVERYTHING = {"nd-train": "report,tensorboard", "nd-data": "nwb,pandas"}
 
 
 @nox.session

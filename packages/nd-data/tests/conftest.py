@@ -1,3 +1,4 @@
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -73,3 +74,26 @@ def recording():
 def recording_data():
     """One recording in memory, shared by the tests of a module: do not change it."""
     return make_recording()
+
+
+@pytest.fixture
+def write_nwb(tmp_path):
+    """Writes an NWB file that a function fills with content, and returns its path."""
+    from pynwb import NWBHDF5IO, NWBFile
+
+    def write(fill, name="mouse1_day1.nwb", **fields) -> Path:
+        nwb = NWBFile(
+            **{
+                "session_description": "a test",
+                "identifier": "identifier-1",
+                "session_start_time": datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC),
+                **fields,
+            }
+        )
+        fill(nwb)
+        path = tmp_path / name
+        with NWBHDF5IO(path, "w") as file:
+            file.write(nwb)
+        return path
+
+    return write
