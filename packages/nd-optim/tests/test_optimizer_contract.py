@@ -84,7 +84,7 @@ def test_it_is_a_torch_optimizer_with_hooks_and_profiling(build: Callable[..., O
     calls = []
     optimizer.register_step_pre_hook(lambda *arguments: calls.append("before"))
     optimizer.register_step_post_hook(lambda *arguments: calls.append("after"))
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], acc_events=True) as profile:
         train(model, optimizer, 0, 1)
     assert calls == ["before", "after"]
     name = type(optimizer).__name__
