@@ -197,6 +197,14 @@ def compat(session: nox.Session) -> None:
 
 
 @nox.session
+def compat_torch_brain_02(session: nox.Session) -> None:
+    """Files against torch_brain 0.2.1, which has containers of its own; it cannot stand beside 0.1.2."""
+    install_wheels(session, list(PACKAGES), *group("integration"), "torch-brain==0.2.1")
+    arguments = ["-W", "default", "-m", "compat", *session.posargs]
+    session.run("python", "-m", "pytest", "tests-integration/compat/test_peer_files.py", *arguments)
+
+
+@nox.session
 def build(session: nox.Session) -> None:
     """Each package: sdist, wheel from that sdist, clean environment, `py.typed` inside."""
     session.install("-c", str(CONSTRAINTS), *group("build"))

@@ -1,18 +1,20 @@
 """The recordings under a folder, ``<root>/<brainset>/<session>.h5``, and which of them a configuration selects."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
 from nd_data.configuration import ConfigurationEntry, Selection
+from nd_data.metadata_index import MetadataIndex
 from nd_data.nearest_names import name_hint
+from nd_data.recording_metadata import RecordingMetadata
 
 _SUFFIX = ".h5"
 
 
 class RecordingFolder:
-    """Lists recordings by name; opens none.
+    """Lists recordings by name, and knows what an index beside them says of each; opens none that is up to date there.
 
     Args:
         root: The folder of brainsets.
@@ -56,6 +58,31 @@ class RecordingFolder:
         """All recordings."""
         return [f"{brainset}/{session}" for brainset, sessions in self.brainsets.items() for session in sessions]
 
+    def metadata(
+        self, recording_ids: Iterable[str], paths: Mapping[str, Sequence[str]] | None = None
+    ) -> Iterator[tuple[str, RecordingMetadata | None]]:
+        """What is known of recordings without opening them, from the index in each folder of recordings.
+
+        Args:
+            recording_ids: Which recordings.
+            paths: For each recording, the intervals that are needed besides the domain and those of the splits.
+
+        Yields:
+            Recording id and metadata, in the order given; None in place of the metadata where only opening the
+            recording can say what is wrong with it.
+        """
+        indexes: dict[str, MetadataIndex] = {}
+        try:
+            for recording_id in recording_ids:
+                folder, _, name = recording_id.rpartition("/")
+                index = indexes.get(folder)
+                if index is None:
+                    index = indexes[folder] = MetadataIndex(self.root / folder, suffix=_SUFFIX)
+                yield recording_id, index.find(name, paths[recording_id] if paths else ())
+        finally:
+            for index in indexes.values():
+                index.save()
+
     def _sessions(self, brainset: str) -> list[str]:
         names = (entry.name for entry in os.scandir(self.root / brainset))
         return sorted(
@@ -64,14 +91,16 @@ class RecordingFolder:
 
 
 def select_recordings(
-    folder: RecordingFolder, entries: Sequence[ConfigurationEntry], subject_of: Callable[[str], str]
+    folder: RecordingFolder,
+    entries: Sequence[ConfigurationEntry],
+    subjects_of: Callable[[Sequence[str]], Mapping[str, str]],
 ) -> dict[str, ConfigurationEntry]:
     """Find the recordings that a configuration means.
 
     Args:
         folder: Where they are.
         entries: The configuration.
-        subject_of: The subject of a recording; called only where subjects are selected.
+        subjects_of: The subject of each of some recordings; called only where subjects are selected.
 
     Returns:
         Recording id to its entry, in the order of the configuration.
@@ -94,7 +123,7 @@ def select_recordings(
             chosen = [
                 (selection.where, f"{selection.brainset}/{session}")
                 for selection in entry.selections
-                for session in _sessions(folder, selection, subject_of)
+                for session in _sessions(folder, selection, subjects_of)
             ]
         for where, recording_id in chosen:
             if recording_id in entry_of:
@@ -107,7 +136,9 @@ def select_recordings(
     return entry_of
 
 
-def _sessions(folder: RecordingFolder, selection: Selection, subject_of: Callable[[str], str]) -> list[str]:
+def _sessions(
+    folder: RecordingFolder, selection: Selection, subjects_of: Callable[[Sequence[str]], Mapping[str, str]]
+) -> list[str]:
     brainset, where = selection.brainset, selection.where
     existing = folder.brainsets.get(brainset)
     if existing is None:
@@ -118,7 +149,8 @@ def _sessions(folder: RecordingFolder, selection: Selection, subject_of: Callabl
         _check_known(selection.sessions, existing, f"{where}: unknown session", f"in brainset {brainset!r}", "sessions")
         sessions = sorted(set(selection.sessions))
     if selection.subjects is not None:
-        subjects = {session: subject_of(f"{brainset}/{session}") for session in existing}
+        subject_of = subjects_of([f"{brainset}/{session}" for session in existing])
+        subjects = {session: subject_of[f"{brainset}/{session}"] for session in existing}
         _check_known(
             selection.subjects, subjects.values(), f"{where}: unknown subject", f"in brainset {brainset!r}", "subjects"
         )

@@ -163,6 +163,10 @@ class OpenFiles:
                 self._files.popitem(last=False)[1].close()
             return held
 
+    def holds(self, file: RecordingFile) -> bool:
+        """Whether this process holds a file open."""
+        return self._owner == os.getpid() and file.identity in self._files
+
     def close(self, file: RecordingFile | None = None) -> None:
         """Close one file, or all of them; whatever is needed later opens again."""
         if self._owner != os.getpid():

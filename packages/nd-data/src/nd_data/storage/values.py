@@ -1,5 +1,6 @@
 """Plain values as attributes of an HDF5 group: numbers, strings, short lists, and what functions turn into those."""
 
+import datetime as dt
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,10 +11,15 @@ SerializeFunctions = Mapping[type | tuple[type, ...], Callable[..., Any]]
 
 
 def serialized(value: Any, serialize_fn_map: SerializeFunctions | None) -> Any:
-    """A value as HDF5 can hold it, by the function for its type, also within lists and tuples."""
+    """A value as HDF5 can hold it, by the function for its type, also within lists and tuples.
+
+    A date or time without a function of its own becomes text, as torch_brain 0.2 writes it.
+    """
     for kind, function in (serialize_fn_map or {}).items():
         if isinstance(value, kind):
             return function(value, serialize_fn_map=serialize_fn_map)
+    if isinstance(value, dt.date | dt.time):
+        return str(value)
     if isinstance(value, list | tuple):
         return type(value)(serialized(item, serialize_fn_map) for item in value)
     return value
