@@ -15,6 +15,7 @@ from nd_data.interval import Interval
 from nd_data.samplers import (
     DistributedEvaluationSamplerWrapper,
     DistributedStitchingFixedWindowSampler,
+    DistributedTrainingSamplerWrapper,
     RandomFixedWindowSampler,
     SequentialFixedWindowSampler,
     TrialSampler,
@@ -38,6 +39,13 @@ FAMILY = {
     "wrapper": lambda intervals: DistributedEvaluationSamplerWrapper(
         SequentialFixedWindowSampler(intervals, WINDOW, drop_short=True), num_replicas=2, rank=0
     ),
+    "training wrapper": lambda intervals: DistributedTrainingSamplerWrapper(
+        RandomFixedWindowSampler(intervals, WINDOW / 2, generator=seeded()), num_replicas=2, rank=1
+    ),
+    "weighted": lambda intervals: RandomFixedWindowSampler(
+        intervals, WINDOW, generator=seeded(), weights=dict.fromkeys(list(intervals)[1:], 2.5), windows_per_epoch=17
+    ),
+    "weighted trials": lambda intervals: TrialSampler(intervals, generator=seeded(), shuffle=True, windows_per_epoch=9),
 }
 every_sampler = pytest.mark.parametrize("make", FAMILY.values(), ids=FAMILY)
 
@@ -321,7 +329,7 @@ def test_a_wrapper_learns_its_rank_later_and_passes_the_epoch_on():
 
 @given(intervals=sampling_intervals(), num_replicas=st.integers(1, 6), step=st.floats(0.1, 1.0))
 @settings(max_examples=40)
-def test_stitching_ranks_partition_the_windows_and_keep_intervals_whole(intervals, num_replicas, step):
+def test_stitching_ranks_cut_the_row_of_windows_into_runs_alike_within_one(intervals, num_replicas, step):
     ranks = [
         DistributedStitchingFixedWindowSampler(
             intervals, WINDOW, step=step, batch_size=4, num_replicas=num_replicas, rank=rank
@@ -329,36 +337,34 @@ def test_stitching_ranks_partition_the_windows_and_keep_intervals_whole(interval
         for rank in range(num_replicas)
     ]
     everything = list(SequentialFixedWindowSampler(intervals, WINDOW, step=step, drop_short=True))
-    together = [window for rank in ranks for window in rank]
-    assert len(together) == len(everything)
-    assert set(together) == set(everything)
-    owner = {}
-    for rank, sampler in enumerate(ranks):
+    assert [window for rank in ranks for window in rank] == everything
+    loads = [len(rank) for rank in ranks]
+    assert max(loads) - min(loads) <= 1
+    assert loads == sorted(loads, reverse=True)
+    for sampler in ranks:
         assert len(sampler) == len(sampler.indices) == len(sampler.sequence_index) == sampler.num_samples
         assert sampler.sequence_index.dtype == torch.int64
         sequence_of = {}
         for window, sequence in zip(sampler, sampler.sequence_index.tolist(), strict=True):
-            interval = interval_of(window, intervals)
-            assert owner.setdefault(interval, rank) == rank
-            assert sequence_of.setdefault(interval, sequence) == sequence
-        assert sorted(sequence_of.values()) == list(range(len(sequence_of)))
-    # Longest first to the least loaded: no rank is ahead of another by more than one interval.
-    loads = [len(rank) for rank in ranks]
-    largest = max(np.bincount([interval_of(window, intervals) for window in everything]))
-    assert max(loads) - min(loads) <= largest
+            assert sequence_of.setdefault(interval_of(window, intervals), sequence) == sequence
+        assert list(sequence_of.values()) == list(range(len(sequence_of)))
+    # An interval is cut only where a rank's share ends within it: at most one cut for each rank but the last.
+    owners = {(interval_of(window, intervals), rank) for rank, sampler in enumerate(ranks) for window in sampler}
+    assert len(owners) - len({interval for interval, _ in owners}) <= num_replicas - 1
 
 
-def test_long_intervals_are_shared_out_first_so_that_ranks_get_even_work():
-    pairs = [(float(10 * i), 10.0 * i + length) for i, length in enumerate([1, 1, 1, 1, 4])]
-    loads = [
-        len(DistributedStitchingFixedWindowSampler({"a": pairs}, 1.0, batch_size=4, num_replicas=2, rank=rank))
-        for rank in range(2)
+def test_one_long_interval_is_shared_out_as_well():
+    pairs = [(float(10 * i), 10.0 * i + length) for i, length in enumerate([1, 1, 9, 1])]
+    ranks = [
+        DistributedStitchingFixedWindowSampler({"a": pairs}, 1.0, batch_size=4, num_replicas=3, rank=rank)
+        for rank in range(3)
     ]
-    assert loads == [4, 4]
+    assert [len(rank) for rank in ranks] == [4, 4, 4]
+    assert [rank.sequence_index.tolist() for rank in ranks] == [[0, 1, 2, 2], [0, 0, 0, 0], [0, 0, 0, 1]]
 
 
 def test_a_rank_without_windows_is_empty_and_no_more():
-    sampler = DistributedStitchingFixedWindowSampler({"a": [(0.0, 3.0)]}, 1.0, batch_size=4, num_replicas=3, rank=2)
+    sampler = DistributedStitchingFixedWindowSampler({"a": [(0.0, 2.0)]}, 1.0, batch_size=4, num_replicas=3, rank=2)
     assert list(sampler) == sampler.indices == []
     assert len(sampler) == 0
     assert sampler.sequence_index.shape == (0,)

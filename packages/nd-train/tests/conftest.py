@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 
+from nd_data.longitudinal import LongitudinalDataset
 from nd_data.simulate import simulate_recordings
 from nd_models import POYO, POYOPlus, model_from_config
 
@@ -80,5 +82,30 @@ def make_trainer(tmp_path) -> Callable[..., L.Trainer]:
             "num_sanity_val_steps": 0,
         }
         return L.Trainer(**{**settings, **keywords})
+
+    return make
+
+
+@pytest.fixture
+def make_panel() -> Callable[..., LongitudinalDataset]:
+    """Ragged sequences with missing outcomes and features, by their number, outcomes K and classes C."""
+
+    def make(sequences: int = 6, *, outcomes: int = 1, classes: int = 1, longest: int = 9, seed: int = 0) -> Any:
+        rng = np.random.default_rng(seed)
+        columns: dict[str, list[Any]] = {"embeddings": [], "outcomes": [], "mask": [], "oots_mask": []}
+        for number in range(sequences):
+            steps = longest if number == 0 else int(rng.integers(3, longest + 1))
+            features = rng.normal(size=(steps, 4))
+            if classes == 1:
+                values = features[:, :1] + rng.normal(scale=0.1, size=(steps, outcomes))
+            else:
+                values = rng.integers(0, classes, size=(steps, outcomes)).astype(float)
+            values[rng.random((steps, outcomes)) < 0.2] = np.nan
+            values[0] = 0.0
+            columns["embeddings"].append(features)
+            columns["outcomes"].append(values)
+            columns["mask"].append(rng.random(steps) < 0.2)
+            columns["oots_mask"].append(np.arange(steps) >= steps - 2)
+        return LongitudinalDataset.from_sequences(columns, num_classes=classes)
 
     return make

@@ -9,19 +9,25 @@ import torch
 import yaml
 
 import nd_train
+from nd_data import Data
 from nd_models import model_from_config
 from nd_train.cli import configured_decoder, main, ready_configurations, with_ready_configurations
 
 
 def test_the_package_exports_its_names():
-    assert sorted(nd_train.__all__) == ["NeuralDataModule", "NeuralDecoder", "__version__"]
+    assert sorted(nd_train.__all__) == [
+        *("LongitudinalDataModule", "MILightningModule", "NeuralDataModule", "NeuralDecoder", "__version__")
+    ]
 
 
 def test_there_are_ready_configurations_for_both_architectures():
     ready = ready_configurations()
     assert {"poyo_small", "poyo_plus_small", "quickstart"} <= set(ready)
     for file in ready.values():
-        network = yaml.safe_load(file.read_text())["model"]["network"]
+        content = yaml.safe_load(file.read_text())
+        if content.get("system") == "longitudinal":
+            continue
+        network = content["model"]["network"]
         key = "readout_spec" if network["architecture"] == "POYO" else "readout_specs"
         readouts = "cursor_velocity_2d" if key == "readout_spec" else ["cursor_velocity_2d"]
         assert type(model_from_config({**network, key: readouts})).__name__ == network["architecture"]
@@ -59,7 +65,7 @@ def test_other_arguments_and_configurations_as_text_stay_as_they_are():
 @pytest.mark.parametrize("given", [["--config", "nope"], ["--config=nope"], ["-c", "nope"]])
 def test_an_unknown_configuration_is_an_error_that_lists_the_ready_ones(given):
     with pytest.raises(
-        FileNotFoundError, match=r"nope: no such file.*ready are poyo_plus_small, poyo_small, quickstart"
+        FileNotFoundError, match=r"nope: no such file.*ready are longitudinal, poyo_plus_small, poyo_small, quickstart"
     ):
         with_ready_configurations(given)
 
@@ -166,6 +172,46 @@ def test_a_run_that_ends_before_its_first_validation_says_so_and_keeps_its_state
     assert "ended before its first validation (1 steps): nothing to test" in capsys.readouterr().out
     (last,) = (tmp_path / "run").rglob("last.ckpt")
     assert torch.load(last, weights_only=True)["global_step"] == 1
+
+
+def without_splits(recordings, root, *left_out):
+    """The same recordings, some splits taken out. The folder."""
+    for file in sorted(recordings.glob("*/*.h5")):
+        recording = Data.load(file)
+        recording.materialize()
+        for split in left_out:
+            delattr(recording, f"{split}_domain")
+        copied = root / file.relative_to(recordings)
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        recording.save(copied)
+    return root
+
+
+@whole_run
+def test_without_a_valid_split_the_last_state_is_tested(arguments, recordings, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["nd-train"])
+    root = without_splits(recordings, tmp_path / "no_valid", "valid")
+    assert main(["fit", *arguments, f"--data.root={root}", "--trainer.max_steps=3"]) == 0
+    assert "No 'valid' split" in capsys.readouterr().out
+    assert (tmp_path / "run" / "test_scores.json").is_file()
+    (last,) = (tmp_path / "run").rglob("*.ckpt")
+    assert last.name == "last.ckpt"
+    assert torch.load(last, weights_only=True)["global_step"] == 3
+    # What was tested is that state.
+    again = ["test", *arguments, f"--data.root={root}", f"--ckpt_path={last}"]
+    first = json.loads((tmp_path / "run" / "test_scores.json").read_text())
+    assert main(again) == 0
+    assert json.loads((tmp_path / "run" / "test_scores.json").read_text()) == first
+
+
+@whole_run
+def test_recordings_with_nothing_to_score_are_refused_before_training(
+    arguments, recordings, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(sys, "argv", ["nd-train"])
+    root = without_splits(recordings, tmp_path / "train_only", "valid", "test")
+    assert main(["fit", *arguments, f"--data.root={root}", "--trainer.max_steps=3"]) == 1
+    assert "neither a 'valid' nor a 'test' split" in capsys.readouterr().err
 
 
 def test_help_works_as_a_module():

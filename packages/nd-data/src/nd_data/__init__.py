@@ -11,6 +11,7 @@ from nd_data.interval import Interval, LazyInterval
 from nd_data.interval_membership import isin_interval, resolve_weights_based_on_interval_membership
 from nd_data.irregular_time_series import IrregularTimeSeries, LazyIrregularTimeSeries
 from nd_data.regular_time_series import LazyRegularTimeSeries, RegularTimeSeries
+from nd_data.resumable_loader import ResumableDataLoader
 
 __all__ = [
     "ArrayDict",
@@ -24,6 +25,7 @@ __all__ = [
     "LazyIrregularTimeSeries",
     "LazyRegularTimeSeries",
     "RegularTimeSeries",
+    "ResumableDataLoader",
     "__version__",
     "bin_spikes",
     "chain",

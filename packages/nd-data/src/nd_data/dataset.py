@@ -4,7 +4,7 @@ import copy
 import logging
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +12,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nd_data.batch_form import PendingWindows, split_off_tokenizer
 from nd_data.configuration import ConfigurationEntry, ConfigurationLike, read_configuration
+from nd_data.constant_array import constant_array
 from nd_data.data import Data
 from nd_data.dataset_index import DatasetIndex
 from nd_data.interval import Interval
-from nd_data.interval_operations import apply_operations
+from nd_data.interval_operations import apply_operations, operation_paths
 from nd_data.nearest_names import name_hint
+from nd_data.random_seed import CURRENT_WINDOW, WindowDraws
 from nd_data.recording_folder import RecordingFolder, select_recordings
+from nd_data.recording_metadata import RecordingMetadata
 from nd_data.split_domain import SplitDomain, check_exclusive_splits, split_intervals
 
 __all__ = [
@@ -47,6 +51,9 @@ def default_subject_id_prefix_fn(data: Data) -> str:
     return f"{data.brainset.id}/"
 
 
+_DEFAULT_PREFIX_FNS = (default_unit_id_prefix_fn, default_session_id_prefix_fn, default_subject_id_prefix_fn)
+
+
 class Dataset(torch.utils.data.Dataset[Any]):
     """Windows of many recordings, read from disk as they are asked for.
 
@@ -58,8 +65,10 @@ class Dataset(torch.utils.data.Dataset[Any]):
     - ``units.id``, ``session.id`` and ``subject.id`` made unique over recordings by prefixes. ``units.id`` is one
       read-only array shared by all samples of the recording.
 
-    Nothing but file names is read until a recording is first used. A dataset can be pickled, and can be used by workers
-    started by fork or spawn; open files stay behind.
+    Nothing but file names is read until a recording is first used. Listings (`get_unit_ids`, `get_sampling_intervals`,
+    …) come from a small index beside the recordings, which they make where the folder can be written: only recordings
+    that it does not know as they are now are opened, or all of them where a prefix function is not the default one.
+    A dataset can be pickled, and can be used by workers started by fork, spawn or forkserver; open files stay behind.
 
     Args:
         root: Folder with recordings as ``<brainset>/<session>.h5``.
@@ -108,7 +117,7 @@ class Dataset(torch.utils.data.Dataset[Any]):
             self._entry_of = {self._folder.check(recording_id): ConfigurationEntry()}
         else:
             entries = [ConfigurationEntry()] if config is None else read_configuration(config)
-            self._entry_of = select_recordings(self._folder, entries, self._subject_of)
+            self._entry_of = select_recordings(self._folder, entries, self._subjects_of)
 
     @property
     def recording_ids(self) -> list[str]:
@@ -121,8 +130,28 @@ class Dataset(torch.utils.data.Dataset[Any]):
                 f"a Dataset is indexed by DatasetIndex(recording_id, start, end), got {type(index).__name__}: give the "
                 "DataLoader one of the samplers of nd_data.samplers"
             )
+        return self._transformed(index, self.transform)
+
+    def __getitems__(self, indices: Sequence[DatasetIndex]) -> Sequence[Any]:
+        # What torch's DataLoader asks for where it makes batches. The tokens of these windows are made when they are
+        # looked at, unless `collate` gets the windows first and the tokenizer can make the whole batch.
+        split = split_off_tokenizer(self.transform) if type(self).__getitem__ is Dataset.__getitem__ else None
+        if split is None or not all(isinstance(index, DatasetIndex) for index in indices):
+            return [self[index] for index in indices]
+        before, tokenize, tokenize_batch = split
+        return PendingWindows([self._transformed(index, before) for index in indices], tokenize, tokenize_batch)
+
+    def _transformed(self, index: DatasetIndex, transform: Callable[[Data], Any] | None) -> Any:
         sample = self.get(index.recording_id, index.start, index.end)
-        return sample if self.transform is None else self.transform(sample)
+        if transform is None:
+            return sample
+        if index.seed is None:
+            return transform(sample)
+        outer = CURRENT_WINDOW.set(WindowDraws(index))
+        try:
+            return transform(sample)
+        finally:
+            CURRENT_WINDOW.reset(outer)
 
     def get(self, recording_id: str, start: float, end: float) -> Data:
         """Cut a window out of a recording, before the transform.
@@ -139,7 +168,20 @@ class Dataset(torch.utils.data.Dataset[Any]):
         recording = self._recording(recording_id)
         if self._checks_leakage and recording.domain is not None:
             start, end = recording.domain.checked(start, end)
-        return recording.data.slice(start, end)
+        return recording.source.slice(start, end)
+
+    def open_recording(self, recording_id: str) -> Data:
+        """A whole recording, lazy and with absolute times, whatever the split.
+
+        Nothing is checked for leakage here: it is for what is no sample, such as counting spikes.
+
+        Args:
+            recording_id: ``<brainset>/<session>``.
+
+        Raises:
+            KeyError: the recording is not in the dataset.
+        """
+        return copy.copy(self._recording(recording_id).data)
 
     def get_recording_data(self, recording_id: str) -> Data:
         """A whole recording; with a split, only what lies in its sampling intervals.
@@ -168,7 +210,11 @@ class Dataset(torch.utils.data.Dataset[Any]):
             ValueError: a recording has no such split, no recording has any time in it, or an operation names intervals
                 that are not there.
         """
-        intervals = {recording_id: self._sampling_intervals(recording_id) for recording_id in self._entry_of}
+        paths = {recording_id: operation_paths(entry.operations) for recording_id, entry in self._entry_of.items()}
+        intervals = {}
+        for recording_id, metadata in self._folder.metadata(self._entry_of, paths):
+            listed = None if metadata is None else self._listed_sampling_intervals(recording_id, metadata)
+            intervals[recording_id] = self._sampling_intervals(recording_id) if listed is None else listed
         empty = [recording_id for recording_id, interval in intervals.items() if len(interval) == 0]
         where = "the recording's domain" if self.split is None else f"split {self.split!r}"
         if len(empty) == len(intervals):
@@ -184,30 +230,33 @@ class Dataset(torch.utils.data.Dataset[Any]):
     def get_unit_ids(self) -> list[str]:
         """All unit ids with their prefixes, sorted, each once."""
         unit_ids: set[str] = set()
-        for recording_id in self._entry_of:
-            units = getattr(self._recording(recording_id).data, "units", None)
-            if units is None:
-                raise ValueError(f"recording {recording_id!r} has no units (file {self._folder.path(recording_id)})")
-            unit_ids.update(units.id.tolist())
+        for _, ids in self._listed_ids(lambda known: known.unit_ids, self._unit_ids_of, self.unit_id_prefix_fn):
+            unit_ids.update(ids)
         return sorted(unit_ids)
 
     def get_session_ids(self) -> list[str]:
         """All session ids with their prefixes, sorted, each once; recordings that share one are named in the log."""
         recording_of: dict[str, str] = {}
-        for recording_id in self._entry_of:
-            session_id = self._id_of(recording_id, "session")
-            first = recording_of.setdefault(session_id, recording_id)
-            if first != recording_id:
-                logger.warning("Recordings %r and %r share the session id %r", first, recording_id, session_id)
+        for recording_id, ids in self._listed_ids(
+            lambda known: [known.session_id], lambda one: [self._id_of(one, "session")], self.session_id_prefix_fn
+        ):
+            for session_id in ids:
+                first = recording_of.setdefault(session_id, recording_id)
+                if first != recording_id:
+                    logger.warning("Recordings %r and %r share the session id %r", first, recording_id, session_id)
         return sorted(recording_of)
 
     def get_subject_ids(self) -> list[str]:
         """All subject ids with their prefixes, sorted, each once."""
-        return sorted({self._id_of(recording_id, "subject") for recording_id in self._entry_of})
+        listed = self._listed_ids(
+            lambda known: [known.subject_id], lambda one: [self._id_of(one, "subject")], self.subject_id_prefix_fn
+        )
+        return sorted({subject_id for _, ids in listed for subject_id in ids})
 
     def get_brainset_ids(self) -> list[str]:
         """All brainset ids, sorted, each once."""
-        return sorted({self._id_of(recording_id, "brainset") for recording_id in self._entry_of})
+        listed = self._listed_ids(lambda known: [known.brainset_id], lambda one: [self._id_of(one, "brainset")], None)
+        return sorted({brainset_id for _, ids in listed for brainset_id in ids})
 
     def get_recording_config_dict(self) -> dict[str, dict[str, Any]]:
         """A copy of the configuration of each recording."""
@@ -250,7 +299,7 @@ class Dataset(torch.utils.data.Dataset[Any]):
         except ValueError as error:
             raise ValueError(f"recording {recording_id!r}: {error} (file {self._folder.path(recording_id)})") from None
         data.config = self._entry_of[recording_id].config
-        recording = self._opened[recording_id] = _Recording(data, domain)
+        recording = self._opened[recording_id] = _Recording.ready(data, domain)
         return recording
 
     def _load(self, recording_id: str) -> Data:
@@ -261,7 +310,6 @@ class Dataset(torch.utils.data.Dataset[Any]):
         if "units" in data:
             prefix = self._prefix(self.unit_id_prefix_fn, stored, "units")
             unit_ids: NDArray[np.str_] = np.strings.add(prefix, data.units.id.astype(np.str_))
-            unit_ids.flags.writeable = False
             data.units.id = unit_ids
         if "session" in data:
             prefix = self._prefix(self.session_id_prefix_fn, stored, "session")
@@ -295,6 +343,48 @@ class Dataset(torch.utils.data.Dataset[Any]):
             path = self._folder.path(recording_id)
             raise ValueError(f"recording {recording_id!r} has no {holder}.id (file {path})") from None
 
+    def _unit_ids_of(self, recording_id: str) -> list[str]:
+        units = getattr(self._recording(recording_id).data, "units", None)
+        if units is None:
+            raise ValueError(f"recording {recording_id!r} has no units (file {self._folder.path(recording_id)})")
+        unit_ids: list[str] = units.id.tolist()
+        return unit_ids
+
+    def _listed_ids(
+        self,
+        known_ids: Callable[[RecordingMetadata], Sequence[str | None] | None],
+        opened_ids: Callable[[str], Sequence[str]],
+        prefix_fn: Callable[[Data], str] | None,
+    ) -> Iterator[tuple[str, Sequence[str]]]:
+        """Ids of each recording from the index, and where that does not have them, from the opened recording."""
+        if prefix_fn is not None and prefix_fn not in _DEFAULT_PREFIX_FNS:
+            # Nobody knows what of a recording it looks at.
+            yield from ((recording_id, opened_ids(recording_id)) for recording_id in self._entry_of)
+            return
+        for recording_id, metadata in self._folder.metadata(self._entry_of):
+            ids = None if metadata is None else metadata.with_prefix(known_ids(metadata), prefix_fn)
+            yield recording_id, opened_ids(recording_id) if ids is None else ids
+
+    def _listed_sampling_intervals(self, recording_id: str, metadata: RecordingMetadata) -> Interval | None:
+        """Sampling intervals from the index; None where only the opened recording has them, or can refuse them."""
+        if self.split is not None and self._checks_leakage and not metadata.exclusive_splits:
+            return None
+        domain = metadata.intervals.get("domain" if self.split is None else f"{self.split}_domain")
+        if domain is None or not domain.complete:
+            return None
+        operations = self._entry_of[recording_id].operations
+        if not operations:
+            return domain.interval()
+        data = metadata.part(operation_paths(operations))
+        return None if data is None else apply_operations(domain.interval(), operations, data)
+
+    def _subjects_of(self, recording_ids: Sequence[str]) -> dict[str, str]:
+        subjects = {}
+        for recording_id, metadata in self._folder.metadata(recording_ids):
+            subject = None if metadata is None else metadata.subject_id
+            subjects[recording_id] = self._subject_of(recording_id) if subject is None else subject
+        return subjects
+
     def _subject_of(self, recording_id: str) -> str:
         data = self._load(recording_id)
         if not data.has_nested_attribute("subject.id"):
@@ -308,9 +398,21 @@ class _Recording:
     """A recording made ready to be cut: lazy, with prefixed ids and its configuration.
 
     Attributes:
-        data: What samples are slices of.
+        data: For what is asked of the whole recording.
         domain: Where windows may lie, None without a split.
+        source: What samples are slices of: never read itself, because what was read is cut with every window.
     """
 
     data: Data
     domain: SplitDomain | None
+    source: Data
+
+    @classmethod
+    def ready(cls, data: Data, domain: SplitDomain | None) -> "_Recording":
+        """With unit ids that can no longer change, so that what follows from them need not be worked out anew."""
+        if "units" in data:
+            data.units.id = constant_array(data.units.id)
+        return cls(data, domain, source=data._as_source())  # noqa: SLF001 a step within the package
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Recording.ready, (self.data, self.domain)

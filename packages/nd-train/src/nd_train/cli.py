@@ -9,6 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
@@ -59,6 +60,8 @@ class DecoderCommandLine(LightningCLI):
     evaluator: DecodingStitchEvaluator | MultiTaskDecodingStitchEvaluator
     last_stage: Literal["val", "test"]
     """What the scores at the end of ``fit`` are of."""
+    validates: bool = True
+    """Whether ``fit`` validates; without a ``valid`` split it trains to its last step, and that state is tested."""
 
     def __init__(self, args: ArgsType = None, *, print_scores: bool = True) -> None:
         self.print_scores = print_scores
@@ -72,6 +75,7 @@ class DecoderCommandLine(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Checkpoints and logs that a run has unless its configuration says otherwise."""
+        parser.add_argument("--system", type=Literal["decoding", "longitudinal"], default="decoding")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.set_defaults(
             {
@@ -113,11 +117,32 @@ class DecoderCommandLine(LightningCLI):
         self.trainer.callbacks.append(LastCheckpoint())  # type: ignore[attr-defined]  # as above
 
     def before_fit(self) -> None:
-        """Find out on which split the run will end, before it takes its time."""
+        """Find out on which splits the run validates and ends, before it takes its time.
+
+        Raises:
+            ValueError: there is neither a ``valid`` nor a ``test`` split, so that nothing could ever be scored.
+        """
         self.last_stage = "test" if self.datamodule.has_split("test") else "val"
+        self.validates = self.datamodule.has_split("valid")
+        if not self.validates:
+            self._train_without_validation()
+            return
         if self.last_stage == "val":
             self._print("No 'test' split in every recording: the run will end with the scores of 'valid'.")
         self.before_validate()
+
+    def _train_without_validation(self) -> None:
+        if self.last_stage == "val":
+            raise ValueError(
+                f"the recordings in {self.datamodule.root} have neither a 'valid' nor a 'test' split in all of them: "
+                "expected valid_domain or test_domain, so that there is something to score"
+            )
+        self._print("No 'valid' split in every recording: the run trains to its last step, and that state is tested.")
+        self.trainer.limit_val_batches = 0
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]  # it has; its annotation lacks it
+            if isinstance(callback, ModelCheckpoint):
+                # There is no score to keep the best of; `LastCheckpoint` keeps the last state.
+                callback.save_top_k = 0
 
     def before_validate(self) -> None:
         """Metrics come from the data's configuration, which needs the model's readouts."""
@@ -143,9 +168,9 @@ class DecoderCommandLine(LightningCLI):
         return callback.best_model_path if isinstance(callback, ModelCheckpoint) else ""
 
     def after_fit(self) -> None:
-        """Evaluate the best checkpoint, on the test split where there is one, and print the stitched scores."""
-        best = self.best_checkpoint
-        if not best:
+        """Evaluate the best checkpoint (without validation, the last state), on the test split where there is one."""
+        best = self.best_checkpoint if self.validates else None
+        if best == "":
             self._print(
                 f"The run ended before its first validation ({self.trainer.global_step} steps): nothing to test."
             )
@@ -155,7 +180,7 @@ class DecoderCommandLine(LightningCLI):
         evaluate = self.trainer.test if self.last_stage == "test" else self.trainer.validate
         evaluate(self.model, datamodule=self.datamodule, ckpt_path=best, verbose=False, weights_only=True)
         self.report(self.last_stage)
-        if self.print_scores:
+        if self.print_scores and best is not None:
             self._print(f"best checkpoint: {best}")
 
     def after_test(self) -> None:
@@ -207,6 +232,38 @@ def with_ready_configurations(arguments: Sequence[str]) -> list[str]:
     return replaced
 
 
+def command_line_of(arguments: Sequence[str]) -> type[LightningCLI]:
+    """The command line that the arguments ask for: ``--system``, or ``system:`` in the last configuration that has it.
+
+    Args:
+        arguments: Words with files in place of the names of ready configurations.
+    """
+    system = "decoding"
+    for position, argument in enumerate(arguments):
+        option, equals, value = argument.partition("=")
+        if not equals and position + 1 < len(arguments):
+            value = arguments[position + 1]
+        if option == "--system":
+            system = value
+        elif option in ("--config", "-c"):
+            system = _configured_system(value) or system
+    if system != "longitudinal":
+        return DecoderCommandLine
+    from nd_train.longitudinal.command_line import LongitudinalCommandLine
+
+    return LongitudinalCommandLine
+
+
+def _configured_system(configuration: str) -> str | None:
+    text = Path(configuration).read_text() if Path(configuration).is_file() else configuration
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return None  # The parser says what is wrong with it.
+    found = content.get("system") if isinstance(content, dict) else None
+    return found if isinstance(found, str) else None
+
+
 def _quieten() -> None:
     """Leave out what neither tells of the run nor can be changed by who runs it."""
     # Lightning's advertisements and its list of accelerators.
@@ -237,7 +294,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from nd_train.quickstart import main as quickstart
 
             return quickstart(given[1:])
-        DecoderCommandLine(with_ready_configurations(given))
+        words = with_ready_configurations(given)
+        command_line_of(words)(args=words)
     except USER_ERRORS as error:
         if debug:
             raise

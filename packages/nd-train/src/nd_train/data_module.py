@@ -8,7 +8,7 @@ import lightning as L
 import torch
 from torch.utils.data import DataLoader
 
-from nd_data import Data, Dataset, collate
+from nd_data import Data, Dataset, ResumableDataLoader, collate
 from nd_data.samplers import DistributedStitchingFixedWindowSampler, RandomFixedWindowSampler
 from nd_data.split_domain import split_names
 from nd_data.transforms import Compose, UnitDropout
@@ -31,7 +31,7 @@ class NeuralDataModule(L.LightningDataModule):
         unit_dropout: Arguments of `UnitDropout` in training; None drops no unit.
         train_transforms: More transforms of training windows, before tokenization.
         num_workers: Loader processes of each split.
-        seed: Seed of the training windows.
+        seed: Seed of the training windows and of the units that are dropped.
 
     Raises:
         ValueError: a split that is empty or unknown, or windows longer than every interval of it.
@@ -87,7 +87,7 @@ class NeuralDataModule(L.LightningDataModule):
             if split == "train":
                 transforms += self.train_transforms
                 if self.unit_dropout is not None:
-                    transforms.append(UnitDropout(**cast("dict[str, Any]", self.unit_dropout)))
+                    transforms.append(UnitDropout(**{"seed": self.seed, **cast("dict[str, Any]", self.unit_dropout)}))
             transforms.append(self.model.tokenize)
             self._datasets[split] = Dataset(self.root, config=self.config, split=split, transform=Compose(transforms))
         return self._datasets[split]
@@ -116,14 +116,14 @@ class NeuralDataModule(L.LightningDataModule):
         return configured_metrics(self.dataset(split), specs)
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Random windows, a new draw every epoch."""
+        """Random windows, a new draw every epoch; a run that is resumed within an epoch takes up the rest of it."""
         dataset = self.dataset("train")
         sampler = RandomFixedWindowSampler(
             sampling_intervals=dataset.get_sampling_intervals(),
             window_length=self.model.sequence_length,
             generator=torch.Generator().manual_seed(self.seed),
         )
-        return self._loader(dataset, sampler, self.batch_size)
+        return self._loader(dataset, sampler, self.batch_size, loader=ResumableDataLoader)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Overlapping windows over all of the ``valid`` split."""
@@ -150,8 +150,10 @@ class NeuralDataModule(L.LightningDataModule):
         )
         return self._loader(dataset, sampler, self.eval_batch_size)
 
-    def _loader(self, dataset: Dataset, sampler: Any, batch_size: int) -> DataLoader[Any]:
-        return DataLoader(
+    def _loader(
+        self, dataset: Dataset, sampler: Any, batch_size: int, *, loader: type[DataLoader[Any]] = DataLoader
+    ) -> DataLoader[Any]:
+        return loader(
             dataset,
             sampler=sampler,
             batch_size=batch_size,

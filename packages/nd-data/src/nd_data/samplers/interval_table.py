@@ -39,13 +39,13 @@ class IntervalTable:
 
     Attributes:
         recording_ids: The recordings' names.
-        recording_index: Which recording each interval belongs to, int64. Shape: (I,).
+        recording_index: Which recording each interval belongs to, int32. Shape: (I,).
         start: Seconds, float64. Shape: (I,).
         end: Seconds, float64. Shape: (I,).
     """
 
     recording_ids: tuple[str, ...]
-    recording_index: NDArray[np.int64]
+    recording_index: NDArray[np.int32]
     start: NDArray[np.float64]
     end: NDArray[np.float64]
 
@@ -69,7 +69,7 @@ class IntervalTable:
         counts = np.array([len(start) for start, _ in pairs], dtype=np.int64)
         return cls(
             recording_ids=tuple(sampling_intervals),
-            recording_index=np.repeat(np.arange(len(pairs), dtype=np.int64), counts),
+            recording_index=np.repeat(np.arange(len(pairs), dtype=np.int32), counts),
             start=np.concatenate([start for start, _ in pairs]) if pairs else np.empty(0),
             end=np.concatenate([end for _, end in pairs]) if pairs else np.empty(0),
         )
@@ -122,7 +122,15 @@ class IntervalTable:
             length.sum(),
             window_length,
         )
-        return IntervalTable(self.recording_ids, self.recording_index[fits], self.start[fits], self.end[fits])
+        return self.share(fits)
+
+    def share(self, rows: NDArray[np.integer] | NDArray[np.bool_] | slice) -> "IntervalTable":
+        """Some of the intervals, in this order, of the same recordings."""
+        return IntervalTable(self.recording_ids, self.recording_index[rows], self.start[rows], self.end[rows])
+
+    def identity(self) -> list[Any]:
+        """What two tables must have in common to be the same."""
+        return [*self.recording_ids, self.recording_index, self.start, self.end]
 
     def _describe(self, interval: int) -> str:
         recording_id = self.recording_ids[self.recording_index[interval]]

@@ -1,19 +1,18 @@
 """Windows one after another, always the same: for validation and test."""
 
-from collections.abc import Iterator
+from typing import Any
 
-from torch.utils.data import Sampler
-
-from nd_data.dataset_index import DatasetIndex
 from nd_data.samplers.interval_table import IntervalTable, SamplingIntervals, check_duration
-from nd_data.samplers.regular_windows import regular_windows
+from nd_data.samplers.placed_windows import PlacedWindows
+from nd_data.samplers.regular_windows import regular_placement
+from nd_data.samplers.resumable import ResumableWindowSampler
 from nd_data.samplers.window_plan import WindowPlan
 
 
-class SequentialFixedWindowSampler(Sampler[DatasetIndex]):
+class SequentialFixedWindowSampler(ResumableWindowSampler):
     """Cut each interval into windows a fixed step apart, in order of recording and time.
 
-    Where the last step leaves a rest uncovered, one more window ends flush with the interval.
+    Where the last step leaves a rest uncovered, one more window ends flush with the interval. Every epoch is the same.
 
     Args:
         sampling_intervals: Recording id to `Interval`, as `Dataset.get_sampling_intervals` returns them.
@@ -43,19 +42,15 @@ class SequentialFixedWindowSampler(Sampler[DatasetIndex]):
         self.step = self.window_length if step is None else check_duration("step", step)
         self.drop_short = drop_short
         table = IntervalTable.from_sampling_intervals(sampling_intervals)
-        table = table.long_enough(self.window_length, drop_short=drop_short)
-        self._plan, _, _ = regular_windows(table, self.window_length, self.step)
+        self._table = table.long_enough(self.window_length, drop_short=drop_short)
+        placement = regular_placement(self._table, self.window_length, self.step)
+        self._plan = WindowPlan(PlacedWindows(self._table, placement, self.window_length))
 
-    def __len__(self) -> int:
-        return len(self._plan)
-
-    def __iter__(self) -> Iterator[DatasetIndex]:
-        return iter(self._plan)
-
-    def plan(self, epoch: int = 0) -> WindowPlan:
+    def plan(self, epoch: int | None = None) -> WindowPlan:
         """The windows of an epoch: the same in each."""
         del epoch
         return self._plan
 
-    def set_epoch(self, epoch: int) -> None:
-        """Accepted for symmetry with the random samplers; every epoch is the same."""
+    def identity(self) -> list[Any]:
+        """What two of these must have in common, besides the seed, to draw the same."""
+        return [self.window_length, self.step, *self._table.identity()]

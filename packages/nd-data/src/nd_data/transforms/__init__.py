@@ -6,6 +6,7 @@ from nd_data.transforms.conditional_choice import ConditionalChoice
 from nd_data.transforms.random_choice import RandomChoice
 from nd_data.transforms.random_crop import RandomCrop
 from nd_data.transforms.random_output_sampler import RandomOutputSampler
+from nd_data.transforms.random_stream import RandomStream
 from nd_data.transforms.random_time_scaling import RandomTimeScaling
 from nd_data.transforms.triangle_distribution import TriangleDistribution
 from nd_data.transforms.unit_dropout import UnitDropout
@@ -18,6 +19,7 @@ __all__ = [
     "RandomChoice",
     "RandomCrop",
     "RandomOutputSampler",
+    "RandomStream",
     "RandomTimeScaling",
     "TriangleDistribution",
     "UnitDropout",
