@@ -99,7 +99,7 @@ def install_wheels(
     session.install("--no-deps", "--force-reinstall", *wheels)
 
 
-EVERYTHING = {"nd-train": "report,tensorboard", "nd-data": "nwb,pandas"}
+EVERYTHING = {"nd-train": "report,tensorboard,tables", "nd-data": "nwb,pandas"}
 
 
 @nox.session
