@@ -5,7 +5,7 @@ Run it where both can be imported; without torch_brain only our column is filled
     OMP_NUM_THREADS=1 PYTHONPATH=packages/nd-eval/src python benchmarks/stitching.py
 
 Prints a table of medians and one JSON line a figure. Goals: 3 times the peer's speed, and memory that does not grow
-with the number of classes.
+with the number of classes. Times are those of the process, so other work on the machine does not count.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from nd_eval import DataForDecodingStitchEvaluator, DecodingStitchEvaluation, stitch
+from nd_eval import stitch
 
 try:
     from torch_brain.utils.stitcher import stitch as peer_stitch
@@ -43,15 +43,15 @@ def orders(generator: torch.Generator) -> dict[str, torch.Tensor]:
 
 
 def medians(runs: int, *functions: Callable[[], object] | None) -> list[float | None]:
-    """Median milliseconds of each function, their runs interleaved."""
+    """Median milliseconds of process time of each function, their runs interleaved."""
     taken: list[list[float]] = [[] for _ in functions]
     for repeat in range(runs + 2):
         for function, times in zip(functions, taken, strict=True):
             if function is not None:
-                start = time.perf_counter()
+                start = time.process_time()
                 function()
                 if repeat >= 2:
-                    times.append((time.perf_counter() - start) * 1e3)
+                    times.append((time.process_time() - start) * 1e3)
     return [statistics.median(times) if times else None for times in taken]
 
 
@@ -98,26 +98,6 @@ def peak_so_far() -> float:
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
 
-def evaluate_an_epoch() -> object:
-    """10,000 windows of 1 s at 100 Hz over 8 recordings, half overlapping, in batches of 64."""
-    evaluation = DecodingStitchEvaluation(metric="r2")
-    relative = (torch.arange(100) * 0.01).repeat(64, 1)
-    values = torch.randn(64, 100, 2, generator=torch.Generator().manual_seed(0))
-    for batch in range(10_000 // 64):
-        number = torch.arange(batch * 64, batch * 64 + 64)
-        evaluation.update(
-            DataForDecodingStitchEvaluator(
-                timestamps=relative,
-                preds=values,
-                targets=values + 0.1,
-                eval_masks=torch.ones(64, 100, dtype=torch.bool),
-                session_ids=[f"r{i}" for i in (number // 1250).tolist()],
-                absolute_starts=(number % 1250).double() * 0.5,
-            )
-        )
-    return evaluation.compute()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=11)
@@ -144,7 +124,6 @@ def main() -> None:
     for classes in (8, 118):
         ours, peer = peak_of_a_vote("ours", classes), peak_of_a_vote("peer", classes)
         say(rows, f"peak memory of a vote of {classes} classes", ours, peer, "MB")
-    say(rows, "evaluate an epoch of 10,000 windows over 8 recordings", medians(3, evaluate_an_epoch)[0], None, "ms")
     print(
         f"\n{torch.get_num_threads()} thread(s), torch {torch.__version__}, median of {options.runs} interleaved runs\n"
     )

@@ -2,20 +2,27 @@
 
 import pytest
 import torch
+import torchmetrics
 
 from nd_eval import METRICS, build_metric, metric_name_from_target
 
 
 def test_every_entry_builds_a_metric_of_its_direction_that_accepts_its_targets():
+    data = {
+        "continuous": (torch.randn(9, 2), torch.randn(9, 2)),
+        "classes": (torch.randn(9, 3), torch.arange(9) % 3),
+        "angles": (torch.randn(9, 2), torch.randn(9, 2)),
+        "counts": (torch.rand(9, 2), torch.arange(18.0).reshape(9, 2)),
+        "sequences": (torch.randn(3, 9, 2), torch.randn(3, 9, 2)),
+    }
     assert {"r2", "pearsonr", "mse", "mae", "accuracy", "balanced_accuracy"} <= set(METRICS)
+    assert {"f1_macro", "f1_weighted", "circular_error", "circular_correlation"} <= set(METRICS)
+    assert {"bits_per_spike", "poisson_pseudo_r2", "masked_mse", "masked_pearsonr"} <= set(METRICS)
     for name, spec in METRICS.items():
         metric = build_metric(name, num_outputs=2, num_classes=3)
         assert spec.name == name
         assert metric.higher_is_better is spec.larger_is_better
-        if spec.targets == "continuous":
-            metric.update(torch.randn(9, 2), torch.randn(9, 2))
-        else:
-            metric.update(torch.randn(9, 3), torch.arange(9) % 3)
+        metric.update(*data[spec.targets])
         assert metric.compute().shape == ()
 
 
@@ -54,6 +61,10 @@ def test_the_table_cannot_be_changed():
         ("torchmetrics.Accuracy", {"task": "multiclass", "num_classes": 8, "average": "macro"}, "balanced_accuracy"),
         ("torchmetrics.classification.MulticlassAccuracy", {"num_classes": 8}, "balanced_accuracy"),
         ("torchmetrics.classification.MulticlassAccuracy", {"num_classes": 8, "average": "micro"}, "accuracy"),
+        ("torchmetrics.F1Score", {"task": "multiclass", "num_classes": 8}, "accuracy"),
+        ("torchmetrics.F1Score", {"task": "multiclass", "average": "macro"}, "f1_macro"),
+        ("torchmetrics.classification.MulticlassF1Score", {"num_classes": 8}, "f1_macro"),
+        ("torchmetrics.classification.MulticlassF1Score", {"average": "weighted"}, "f1_weighted"),
     ],
 )
 def test_torchmetrics_classes_in_configurations_are_translated(target, settings, name):
@@ -75,8 +86,24 @@ def test_other_classes_are_refused_and_never_imported(target):
         ("torchmetrics.Accuracy", {"task": "multiclass", "top_k": 5}),
         ("torchmetrics.R2Score", {"adjusted": 2}),
         ("torchmetrics.Accuracy", {"average": "weighted"}),
+        ("torchmetrics.F1Score", {"task": "binary"}),
     ],
 )
 def test_settings_without_a_counterpart_are_refused(target, settings):
     with pytest.raises(ValueError, match="has no counterpart"):
         metric_name_from_target(target, settings)
+
+
+@pytest.mark.parametrize("average", [None, "micro", "macro", "weighted"])
+@pytest.mark.parametrize("name", ["F1Score", "MulticlassF1Score"])
+def test_a_translated_f1_has_the_value_of_the_torchmetrics_class(name, average):
+    generator = torch.Generator().manual_seed(0)
+    preds, target = torch.randint(0, 3, (2, 50), generator=generator)
+    settings = {"num_classes": 3} | ({} if average is None else {"average": average})
+    theirs = getattr(torchmetrics.classification, name)(
+        **settings, **({"task": "multiclass"} if name[0] == "F" else {})
+    )
+    ours = build_metric(metric_name_from_target(f"torchmetrics.classification.{name}", settings))
+    theirs.update(preds, target)
+    ours.update(preds, target)
+    assert float(ours.compute()) == pytest.approx(float(theirs.compute()), abs=1e-6)

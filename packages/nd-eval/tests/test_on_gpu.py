@@ -3,7 +3,22 @@
 import pytest
 import torch
 
-from nd_eval import BalancedAccuracy, PearsonCorrCoef, R2Score, StitchingAccumulator, masked_pearsonr, stitch
+from nd_eval import (
+    BalancedAccuracy,
+    BitsPerSpike,
+    CircularCorrelation,
+    CircularError,
+    DataForDecodingStitchEvaluator,
+    DecodingStitchEvaluation,
+    F1Score,
+    PearsonCorrCoef,
+    PoissonPseudoR2,
+    R2Score,
+    StitchingAccumulator,
+    bootstrap_interval,
+    masked_pearsonr,
+    stitch,
+)
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 
@@ -30,12 +45,56 @@ def test_the_accumulator_takes_values_from_the_device():
     assert trace.preds.device.type == "cpu"
 
 
+def test_windows_in_order_from_the_device_are_flushed_as_on_the_cpu():
+    generator = torch.Generator().manual_seed(2)
+    accumulators = {device: StitchingAccumulator(in_order=True) for device in ("cpu", "cuda")}
+    for number in range(300):
+        times = torch.arange(100, dtype=torch.float64) * 0.01 + number * 0.25 + 7e4
+        values = torch.randn(100, 2, generator=generator)
+        for device, accumulator in accumulators.items():
+            moved = times.to(device), values.to(device), values.to(device)
+            accumulator.update("r", "t", *moved, window_starts=7e4 + number * 0.25)
+    found, expected = (accumulator.compute()["r", "t"] for accumulator in accumulators.values())
+    assert torch.equal(found.timestamps, expected.timestamps)
+    assert torch.equal(found.preds, expected.preds)
+
+
+def test_an_evaluation_and_its_intervals_take_batches_from_the_device():
+    generator = torch.Generator().manual_seed(3)
+    targets = torch.randn(4, 50, 2, generator=generator)
+    preds = targets + 0.3 * torch.randn(4, 50, 2, generator=generator)
+    results = []
+    for device in ("cpu", "cuda"):
+        evaluation = DecodingStitchEvaluation(["r"], metric={"r2": R2Score(), "mse": "mse"})
+        evaluation.update(
+            DataForDecodingStitchEvaluator(
+                timestamps=(torch.arange(50) * 0.02).repeat(4, 1).to(device),
+                preds=preds.to(device),
+                targets=targets.to(device),
+                eval_masks=torch.ones(4, 50, dtype=torch.bool, device=device),
+                session_ids=["r"] * 4,
+                absolute_starts=torch.arange(4, dtype=torch.float64, device=device) * 0.5,
+            )
+        )
+        results.append(evaluation.compute())
+    assert results[0].rows() == results[1].rows()
+    intervals = [result.confidence_intervals(resamples=100) for result in results]
+    assert intervals[0].rows() == intervals[1].rows()
+    flat = preds.flatten(0, 1), targets.flatten(0, 1)
+    assert bootstrap_interval(R2Score(), *flat) == bootstrap_interval(R2Score(), *(x.cuda() for x in flat))
+
+
 def test_metrics_on_the_device_are_those_on_the_cpu():
     preds, target = torch.randn(2, 50, 3, generator=torch.Generator().manual_seed(1))
     for make, pair in (
         (R2Score, (preds, target)),
         (PearsonCorrCoef, (preds, target)),
         (BalancedAccuracy, (preds, target.argmax(1))),
+        (F1Score, (preds, target.argmax(1))),
+        (CircularError, (preds, target)),
+        (CircularCorrelation, (preds, target)),
+        (BitsPerSpike, (preds.exp(), target.exp().round())),
+        (PoissonPseudoR2, (preds.exp(), target.exp().round())),
     ):
         on_cpu, on_device = make(), make().to("cuda")
         on_cpu.update(*pair)

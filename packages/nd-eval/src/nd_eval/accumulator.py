@@ -5,70 +5,38 @@ Shape legend: ``N`` values of one update, ``U`` distinct times.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from nd_eval.repeated_windows import one_of_each_repeat, repeats_of_windows
-from nd_eval.stitch import check_weights, pool
-from nd_eval.time_groups import group_times
-
-# Rounding of the times above which outputs at 1 kHz could no longer be told apart with certainty.
-_LARGEST_TIME_ERROR = 5e-5
-
-
-@dataclass(frozen=True)
-class StitchedTrace:
-    """Predictions and targets of one task in one recording, one of each for every time.
-
-    Attributes:
-        timestamps: Absolute times in seconds, ascending. Shape: (U,) float64.
-        preds: Predictions: floats (values or logits) or class indices. Shape: (U, ...).
-        targets: Targets. Shape: (U, ...).
-    """
-
-    timestamps: Tensor
-    preds: Tensor
-    targets: Tensor
-
-    def __len__(self) -> int:
-        return self.timestamps.numel()
-
-
-@dataclass(frozen=True)
-class _Chunk:
-    """What one update left behind, on the CPU."""
-
-    timestamps: Tensor
-    preds: Tensor
-    targets: Tensor
-    weights: Tensor
-    window_starts: Tensor  # NaN: the value belongs to no known window
-
-
-@dataclass
-class _Stretch:
-    """Everything that came in for one task of one recording."""
-
-    chunks: list[_Chunk] = field(default_factory=list)
-    time_error: float = 0.0
+from nd_eval.collected_values import CollectedValues, collect_values
+from nd_eval.stitched_trace import StitchedTrace
+from nd_eval.stretch import Stretch
 
 
 class StitchingAccumulator:
     """Collects predictions from windows in any order, batching and overlap, and stitches them per recording and task.
 
     The result is that of :func:`~nd_eval.stitch` over everything at once: votes to the bit, means to 1e-12, however the
-    values were spread over updates, processes (:meth:`merge`) and devices. Values are kept on the CPU until
-    :meth:`compute`, so memory grows with the number of values.
+    values were spread over updates, processes (:meth:`merge`) and devices.
+
+    Values are kept on the CPU until :meth:`compute`, so memory grows with their number; unless stretches of time are
+    finished earlier, by :meth:`flush` or, with ``in_order``, as soon as the windows have passed them. Of a finished
+    stretch one value is left for each time, or none here if ``on_finished`` takes it, and the starts of its windows, by
+    which a late repeat is known.
 
     Times are absolute seconds in float64. If they were rounded on the way, the tolerance grows with that rounding: see
     ``time_error`` of :meth:`update`.
 
     Args:
         tolerance: Times closer than this many seconds are one time.
+        in_order: Whether the windows of each recording come in the order of their starts, as far as they are no
+            repeats. Stretches of time are then finished by themselves, and a window that comes too late is an error.
+            Processes may share a recording if each has a stretch of time of its own.
+        on_finished: Called with recording, task and the stitched trace of each finished stretch; None keeps them for
+            :meth:`compute`.
 
     Example:
         >>> import torch
@@ -82,11 +50,19 @@ class StitchingAccumulator:
         tensor([0.0000, 0.0000, 0.1000, 0.1000, 0.2000, 0.2000])
     """
 
-    def __init__(self, *, tolerance: float = 1e-6) -> None:
+    def __init__(
+        self,
+        *,
+        tolerance: float = 1e-6,
+        in_order: bool = False,
+        on_finished: Callable[[str, str, StitchedTrace], None] | None = None,
+    ) -> None:
         if not 0.0 <= tolerance < float("inf"):
             raise ValueError(f"tolerance must be a finite number of seconds, 0 or more; found {tolerance}")
         self.tolerance = tolerance
-        self._stretches: dict[tuple[str, str], _Stretch] = {}
+        self.in_order = in_order
+        self.on_finished = on_finished
+        self._stretches: dict[tuple[str, str], Stretch] = {}
 
     def update(
         self,
@@ -125,22 +101,75 @@ class StitchingAccumulator:
             TypeError: predictions or targets change between floats and classes.
         """
         try:
-            stretch = self._stretches.get((recording_id, task), _Stretch())
-            chunk, error = self._chunk(timestamps, preds, targets, mask, weights, window_starts, time_error)
-            if stretch.chunks:
-                _check_same_kind(stretch.chunks[0], chunk)
+            values, error = collect_values(timestamps, preds, targets, mask, weights, window_starts, time_error)
+        except (TypeError, ValueError) as problem:
+            raise type(problem)(f"{_place(recording_id, task)}: {problem}") from None
+        self.take(recording_id, task, values, error)
+
+    def take(self, recording_id: str, task: str, values: CollectedValues, time_error: float) -> None:
+        """Add values that are checked and copied already, as :meth:`update` and the evaluations do.
+
+        Args:
+            recording_id: The recording that the values belong to.
+            task: The task that they belong to.
+            values: They are kept as they are.
+            time_error: By how many seconds rounding may have moved a time.
+
+        Raises:
+            ValueError: the shapes differ, or a time is finished already.
+            TypeError: predictions or targets change between floats and classes.
+        """
+        try:
+            if self.in_order and bool(torch.isnan(values.window_starts).any()):
+                raise ValueError("window_starts tell which windows have passed; give them, or do without in_order")
+            stretch = self._stretches.get((recording_id, task)) or Stretch(self.tolerance)
+            stretch.add(values, time_error, note_windows=self.in_order)
         except (TypeError, ValueError) as problem:
             raise type(problem)(f"{_place(recording_id, task)}: {problem}") from None
         self._stretches[recording_id, task] = stretch
-        if chunk.timestamps.numel():
-            stretch.chunks.append(chunk)
-            stretch.time_error = max(stretch.time_error, error)
+        if self.in_order:
+            self._hand_over(recording_id, task, stretch, stretch.flush_in_order())
+
+    def flush(
+        self, recording_id: str | None = None, *, task: str | None = None, before: float | None = None
+    ) -> dict[tuple[str, str], StitchedTrace]:
+        """Finish stretches of time: stitch them now, and keep one value for each of their times.
+
+        A value that comes later for a finished time is an error, unless it repeats a window that was there.
+
+        Args:
+            recording_id: The recording to finish; None finishes all.
+            task: The task to finish; None finishes all.
+            before: Time in seconds up to which everything has come; a time closer to it than the tolerance stays open.
+                None finishes everything.
+
+        Returns:
+            What this call finished, by recording and task. It also goes to ``on_finished``, or stays for
+            :meth:`compute`.
+
+        Raises:
+            KeyError: nothing came for this recording or task.
+        """
+        chosen = [key for key in self.seen if recording_id in (None, key[0]) and task in (None, key[1])]
+        if not chosen and (recording_id is not None or task is not None):
+            wanted = ", ".join(
+                f"{what} {name!r}" for what, name in (("recording", recording_id), ("task", task)) if name
+            )
+            known = ", ".join(_place(*key) for key in self.seen) or "nothing"
+            raise KeyError(f"nothing came for {wanted}; what came is {known}")
+        finished = {}
+        for key in chosen:
+            trace = self._stretches[key].flush(float("inf") if before is None else before)
+            if trace is not None:
+                finished[key] = trace
+                self._hand_over(*key, self._stretches[key], trace)
+        return finished
 
     def merge(self, other: StitchingAccumulator) -> None:
         """Add what another accumulator collected, such as that of another process; the other is left as it is.
 
         Raises:
-            ValueError: the tolerances or the shapes differ.
+            ValueError: the tolerances or the shapes differ, or both finished the same stretch of time.
             TypeError: predictions or targets are floats in one and classes in the other.
         """
         if other.tolerance != self.tolerance:
@@ -148,26 +177,21 @@ class StitchingAccumulator:
                 f"accumulators with different tolerances cannot be merged: {self.tolerance} s and {other.tolerance} s"
             )
         for (recording_id, task), incoming in other._stretches.items():
-            stretch = self._stretches.get((recording_id, task), _Stretch())
-            if stretch.chunks and incoming.chunks:
-                try:
-                    _check_same_kind(stretch.chunks[0], incoming.chunks[0])
-                except (TypeError, ValueError) as problem:
-                    raise type(problem)(f"{_place(recording_id, task)}: {problem}") from None
-            self._stretches[recording_id, task] = _Stretch(
-                stretch.chunks + incoming.chunks, max(stretch.time_error, incoming.time_error)
-            )
+            stretch = self._stretches.get((recording_id, task)) or Stretch(self.tolerance)
+            try:
+                stretch.merge(incoming)
+            except (TypeError, ValueError) as problem:
+                raise type(problem)(f"{_place(recording_id, task)}: {problem}") from None
+            self._stretches[recording_id, task] = stretch
 
     def compute(self) -> dict[tuple[str, str], StitchedTrace]:
         """Stitch what was collected so far, per (recording, task), in their alphabetical order.
 
-        A recording and task without a single counted value is not among the results; see :attr:`seen`.
+        What ``on_finished`` took is not among it, nor is a recording and task without a single counted value; see
+        :attr:`seen`.
         """
-        return {
-            key: self._stitched(stretch)
-            for key, stretch in sorted(self._stretches.items(), key=lambda item: item[0])
-            if stretch.chunks
-        }
+        traces = {key: self._stretches[key].trace() for key in self.seen}
+        return {key: trace for key, trace in traces.items() if trace is not None}
 
     @property
     def seen(self) -> tuple[tuple[str, str], ...]:
@@ -180,12 +204,10 @@ class StitchingAccumulator:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything collected, as plain data and CPU tensors: for a checkpoint, or for gathering across processes."""
-        entries = []
-        for (recording_id, task), stretch in sorted(self._stretches.items(), key=lambda item: item[0]):
-            entry: dict[str, Any] = {"recording_id": recording_id, "task": task, "time_error": stretch.time_error}
-            if stretch.chunks:
-                entry.update(vars(_joined(stretch.chunks)))
-            entries.append(entry)
+        entries = [
+            {"recording_id": recording_id, "task": task, **self._stretches[recording_id, task].state()}
+            for recording_id, task in self.seen
+        ]
         return {"tolerance": self.tolerance, "entries": entries}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -196,11 +218,10 @@ class StitchingAccumulator:
         """
         try:
             tolerance = float(state["tolerance"])
-            stretches = {}
-            for entry in state["entries"]:
-                names = ("timestamps", "preds", "targets", "weights", "window_starts")
-                chunks = [_Chunk(**{name: entry[name] for name in names})] if "timestamps" in entry else []
-                stretches[entry["recording_id"], entry["task"]] = _Stretch(chunks, float(entry["time_error"]))
+            stretches = {
+                (entry["recording_id"], entry["task"]): Stretch.from_state(entry, tolerance)
+                for entry in state["entries"]
+            }
         except (KeyError, TypeError) as problem:
             raise ValueError(f"this is not the state of a StitchingAccumulator: {problem!r}") from None
         self.tolerance, self._stretches = tolerance, stretches
@@ -224,110 +245,14 @@ class StitchingAccumulator:
             raise ValueError("there is no state to merge")
         return result
 
-    def _chunk(
-        self,
-        timestamps: Tensor,
-        preds: Tensor,
-        targets: Tensor,
-        mask: Tensor | None,
-        weights: Tensor | None,
-        window_starts: Tensor | float | None,
-        time_error: float | None,
-    ) -> tuple[_Chunk, float]:
-        count = timestamps.shape[0] if timestamps.ndim == 1 else -1
-        if count < 0:
-            raise ValueError(f"timestamps must be one row of times, shape (N,); found {tuple(timestamps.shape)}")
-        for name, values in (("predictions", preds), ("targets", targets)):
-            if values.ndim == 0 or values.shape[0] != count:
-                raise ValueError(f"{count} timestamps but {name} of shape {tuple(values.shape)}")
-            if values.is_complex():
-                raise TypeError(f"{name} must be floating point, integer or boolean; found {values.dtype}")
-        if mask is not None and tuple(mask.shape) != (count,):
-            raise ValueError(f"{count} timestamps but a mask of shape {tuple(mask.shape)}")
-        keep = torch.ones(count, dtype=torch.bool) if mask is None else _on_cpu(mask).to(torch.bool)
-        if weights is None:
-            shares = torch.ones(count, dtype=torch.float64)
+    def _hand_over(self, recording_id: str, task: str, stretch: Stretch, trace: StitchedTrace | None) -> None:
+        if trace is None:
+            return
+        if self.on_finished is None:
+            stretch.finished.append(trace)
         else:
-            check_weights(weights, count)
-            shares = _on_cpu(weights).to(torch.float64)
-            keep = keep & (shares > 0)
-        starts = torch.as_tensor(float("nan") if window_starts is None else window_starts, dtype=torch.float64)
-        if starts.ndim > 1 or (starts.ndim == 1 and starts.shape[0] != count):
-            raise ValueError(f"{count} timestamps but window_starts of shape {tuple(starts.shape)}")
-        times = _on_cpu(timestamps)[keep]
-        if not bool(torch.isfinite(times).all()):
-            wrong = int((~torch.isfinite(times)).sum())
-            raise ValueError(f"{wrong} of {times.numel()} timestamps are NaN or infinite")
-        error = time_error_of(times) if time_error is None else time_error
-        if error > _LARGEST_TIME_ERROR:
-            raise ValueError(
-                f"times near {float(times.abs().max()):.6g} s came rounded to {2 * error:.2g} s, too coarse to tell "
-                "outputs apart; keep the starts of windows and absolute times in float64 (and out of half precision)"
-            )
-        return (
-            _Chunk(
-                timestamps=times.to(torch.float64),
-                preds=_kept(preds, keep),
-                targets=_kept(targets, keep),
-                weights=shares[keep],
-                window_starts=_on_cpu(starts).expand(count)[keep],
-            ),
-            error,
-        )
-
-    def _stitched(self, stretch: _Stretch) -> StitchedTrace:
-        everything = _joined(stretch.chunks)
-        tolerance = max(self.tolerance, 3.0 * stretch.time_error)
-        groups = group_times(everything.timestamps, tolerance=tolerance)
-        repeats = repeats_of_windows(groups, everything.window_starts, tolerance=tolerance)
-        pooled = []
-        for values in (everything.preds, everything.targets):
-            weights = everything.weights
-            if repeats is not None:
-                weights = weights * one_of_each_repeat(values, *repeats)
-            pooled.append(pool(values, groups, weights=None if bool((weights == 1.0).all()) else weights))
-        return StitchedTrace(groups.timestamps, *pooled)
-
-
-def time_error_of(timestamps: Tensor) -> float:
-    """By how many seconds storing the times in their dtype may have moved them: half the spacing at the largest.
-
-    For float32 this is 3e-8 s within a window of one second, and 1 ms at 20,000 s.
-    """
-    if not timestamps.is_floating_point() or timestamps.dtype == torch.float64 or timestamps.numel() == 0:
-        return 0.0
-    return 0.5 * torch.finfo(timestamps.dtype).eps * float(timestamps.abs().max())
+            self.on_finished(recording_id, task, trace)
 
 
 def _place(recording_id: str, task: str) -> str:
     return f"recording {recording_id!r}, task {task!r}"
-
-
-def _on_cpu(values: Tensor) -> Tensor:
-    return values.detach().to("cpu")
-
-
-def _kept(values: Tensor, keep: Tensor) -> Tensor:
-    """A copy of the values to keep, on the CPU, in a dtype that loses nothing."""
-    kept = _on_cpu(values)[keep]
-    return kept.to(torch.float32) if kept.dtype in (torch.float16, torch.bfloat16) else kept
-
-
-def _joined(chunks: list[_Chunk]) -> _Chunk:
-    if len(chunks) == 1:
-        return chunks[0]
-    columns = zip(*(vars(chunk).values() for chunk in chunks), strict=True)
-    return _Chunk(*(torch.cat(column) for column in columns))
-
-
-def _check_same_kind(before: _Chunk, now: _Chunk) -> None:
-    for name in ("preds", "targets"):
-        first, second = getattr(before, name), getattr(now, name)
-        if first.is_floating_point() != second.is_floating_point():
-            raise TypeError(f"{name} were {first.dtype} so far and are now {second.dtype}")
-        if first.shape[1:] != second.shape[1:]:
-            raise ValueError(f"{name} were of shape (N, {_rest(first)}) so far and are now (N, {_rest(second)})")
-
-
-def _rest(values: Tensor) -> str:
-    return ", ".join(str(size) for size in values.shape[1:])

@@ -25,8 +25,8 @@ Batch = TypeVar("Batch", DataForDecodingStitchEvaluator, DataForMultiTaskDecodin
 class _StitchEvaluation(ABC, Generic[Batch]):
     """Collects batches in a stitching accumulator and scores what it stitches."""
 
-    def __init__(self, tolerance: float) -> None:
-        self.accumulator = StitchingAccumulator(tolerance=tolerance)
+    def __init__(self, tolerance: float, *, in_order: bool) -> None:
+        self.accumulator = StitchingAccumulator(tolerance=tolerance, in_order=in_order)
 
     def update(self, data: Batch) -> None:
         """Take in one batch; nothing of it is kept or changed. Batches may come in any order, windows more than once.
@@ -36,19 +36,10 @@ class _StitchEvaluation(ABC, Generic[Batch]):
                 without target. The message names recording and task.
         """
         complete = list(self._outputs(data))  # all of the batch is checked before any of it is taken
-        for recording in dict.fromkeys(recording for recording, _ in complete):
-            self._check_recording(recording)
-        for recording, outputs in complete:
-            self.accumulator.update(
-                recording,
-                outputs.task,
-                outputs.timestamps,
-                outputs.preds,
-                outputs.targets,
-                outputs.mask,
-                window_starts=outputs.window_starts,
-                time_error=outputs.time_error,
-            )
+        for outputs in complete:
+            self._check_recording(outputs.recording)
+        for outputs in complete:
+            self.accumulator.take(outputs.recording, outputs.task, outputs.values, outputs.time_error)
 
     def merge(self, other: Self) -> None:
         """Add what the evaluation of another process collected."""
@@ -68,14 +59,16 @@ class _StitchEvaluation(ABC, Generic[Batch]):
 
     def merge_states(self, states: Iterable[Mapping[str, Any]]) -> None:
         """Become the sum of the states of all processes, this one among them, as ``all_gather_object`` gives them."""
-        self.accumulator = StitchingAccumulator.merged(states)
+        merged = StitchingAccumulator.merged(states)
+        merged.in_order = self.accumulator.in_order
+        self.accumulator = merged
 
     @abstractmethod
     def compute(self) -> EvaluationResult:
         """Stitch and score everything collected since the last reset; nothing is forgotten."""
 
     @abstractmethod
-    def _outputs(self, data: Batch) -> Iterable[tuple[str, WindowOutputs]]: ...
+    def _outputs(self, data: Batch) -> Iterable[WindowOutputs]: ...
 
     @abstractmethod
     def _known_recordings(self) -> Iterable[str] | None: ...
@@ -101,6 +94,8 @@ class DecodingStitchEvaluation(_StitchEvaluation[DataForDecodingStitchEvaluator]
             copy. None scores continuous targets by R² and classes by balanced accuracy.
         task: What the readout is called in the result.
         tolerance: Times closer than this many seconds are one time.
+        in_order: Whether the windows of each recording come in the order of their starts; memory then holds one value
+            for each time in place of one for each window and time. See :class:`~nd_eval.StitchingAccumulator`.
 
     Example:
         >>> import torch
@@ -128,8 +123,9 @@ class DecodingStitchEvaluation(_StitchEvaluation[DataForDecodingStitchEvaluator]
         *,
         task: str = "readout",
         tolerance: float = 1e-6,
+        in_order: bool = False,
     ) -> None:
-        super().__init__(tolerance)
+        super().__init__(tolerance, in_order=in_order)
         self.session_ids = None if session_ids is None else tuple(dict.fromkeys(session_ids))
         self.task = task
         self.metrics = _named_metrics(metric)
@@ -142,7 +138,7 @@ class DecodingStitchEvaluation(_StitchEvaluation[DataForDecodingStitchEvaluator]
         expected = [(recording, self.task) for recording in recordings]
         return score_traces(self.accumulator.compute(), metrics=metrics, expected=expected)
 
-    def _outputs(self, data: DataForDecodingStitchEvaluator) -> Iterable[tuple[str, WindowOutputs]]:
+    def _outputs(self, data: DataForDecodingStitchEvaluator) -> Iterable[WindowOutputs]:
         return single_task_outputs(data, self.task)
 
     def _known_recordings(self) -> Iterable[str] | None:
@@ -158,15 +154,21 @@ class MultiTaskDecodingStitchEvaluation(_StitchEvaluation[DataForMultiTaskDecodi
             continuous targets by R² and classes by balanced accuracy.
         task_ids: The modality id of each task, as in ``decoder_indices``; 0 is padding.
         tolerance: Times closer than this many seconds are one time.
+        in_order: As for :class:`DecodingStitchEvaluation`.
 
     Raises:
         ValueError: an id is 0 or belongs to two tasks.
     """
 
     def __init__(
-        self, metrics: MetricsByRecording | None = None, *, task_ids: Mapping[str, int], tolerance: float = 1e-6
+        self,
+        metrics: MetricsByRecording | None = None,
+        *,
+        task_ids: Mapping[str, int],
+        tolerance: float = 1e-6,
+        in_order: bool = False,
     ) -> None:
-        super().__init__(tolerance)
+        super().__init__(tolerance, in_order=in_order)
         self.metrics = metrics
         self.task_ids = {task: int(number) for task, number in task_ids.items()}
         for number in self.task_ids.values():
@@ -180,7 +182,7 @@ class MultiTaskDecodingStitchEvaluation(_StitchEvaluation[DataForMultiTaskDecodi
         expected = [*wanted, *self.accumulator.seen]
         return score_traces(self.accumulator.compute(), metrics=self.metrics, expected=expected)
 
-    def _outputs(self, data: DataForMultiTaskDecodingStitchEvaluator) -> Iterable[tuple[str, WindowOutputs]]:
+    def _outputs(self, data: DataForMultiTaskDecodingStitchEvaluator) -> Iterable[WindowOutputs]:
         return multi_task_outputs(data, self.task_ids)
 
     def _known_recordings(self) -> Iterable[str] | None:

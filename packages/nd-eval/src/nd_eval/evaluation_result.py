@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from nd_eval.accumulator import StitchedTrace
+import torchmetrics
+
+from nd_eval.stitched_trace import StitchedTrace
+from nd_eval.uncertainty.score_intervals import ConfidenceIntervals, OverRecordings, intervals_of_scores
 
 Scores = Mapping[str, Mapping[str, Mapping[str, float]]]
 
@@ -28,6 +31,7 @@ class EvaluationResult:
             one time was evaluated. Such scores are NaN in ``scores`` and left out of ``averages`` and ``score``.
         unobserved: Number of evaluated times by (recording, task) whose target is NaN; the scores leave them out.
         traces: Stitched times, predictions and targets by recording and task, unobserved times included.
+        metrics: What each score was computed by, in the layout of ``scores``.
     """
 
     scores: Scores
@@ -41,6 +45,9 @@ class EvaluationResult:
     undefined: tuple[tuple[str, str, str], ...] = ()
     unobserved: Mapping[tuple[str, str], int] = field(default_factory=dict)
     traces: Mapping[str, Mapping[str, StitchedTrace]] = field(default_factory=dict)
+    metrics: Mapping[str, Mapping[str, Mapping[str, torchmetrics.Metric]]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def rows(self) -> list[tuple[str, str, str, float]]:
         """Every score as (recording, task, metric, value), for a table."""
@@ -67,6 +74,42 @@ class EvaluationResult:
             )
         log[f"average_{prefix}_metric"] = self.score
         return log
+
+    def confidence_intervals(
+        self,
+        level: float = 0.95,
+        *,
+        resamples: int = 1000,
+        seed: int = 0,
+        block_seconds: float | None = None,
+        over_recordings: OverRecordings = "fixed",
+    ) -> ConfidenceIntervals:
+        """Confidence intervals of every score and of every average, by a block bootstrap over stitched time.
+
+        What neighbouring times have in common is kept by drawing them in blocks, whose length follows from the
+        autocorrelation of each score; see docs/explanation/uncertainty.
+
+        Args:
+            level: Share of repetitions in which the interval is to hold the truth.
+            resamples: Number of resamples of each score.
+            seed: The same seed gives the same intervals, whatever other recordings there are.
+            block_seconds: Length of a block; None chooses it for each score.
+            over_recordings: Whether averages are to hold for these recordings (``fixed``: only time is random), or for
+                recordings like these (``sampled``: Student's t over the recordings' scores, at least two).
+
+        Raises:
+            ValueError: the level is not between 0 and 1, there are fewer than 100 resamples, or a block has no length.
+        """
+        return intervals_of_scores(
+            self.traces,
+            self.metrics,
+            self.undefined,
+            level=level,
+            resamples=resamples,
+            seed=seed,
+            block_seconds=block_seconds,
+            over_recordings=over_recordings,
+        )
 
 
 def monitored_score(

@@ -1,6 +1,6 @@
 """Windows that come more than once: a sampler fills up the last batch, or two processes evaluate the same window.
 
-Shape legend: ``N`` values.
+Shape legend: ``N`` values, ``W`` windows.
 """
 
 from __future__ import annotations
@@ -11,12 +11,15 @@ from torch import Tensor
 from nd_eval.time_groups import TimeGroups, group_times
 
 
-def repeats_of_windows(groups: TimeGroups, window_starts: Tensor, *, tolerance: float) -> tuple[Tensor, Tensor] | None:
-    """Values that one window gives for one time more than once.
+def repeats_of_windows(
+    groups: TimeGroups, window_starts: Tensor, window_sizes: Tensor, *, tolerance: float
+) -> tuple[Tensor, Tensor] | None:
+    """Values that windows which came more than once give for one time.
 
     Args:
         groups: The times of the values.
-        window_starts: Absolute start of the window of each value, NaN for one that belongs to no known window. (N,)
+        window_starts: Absolute start of each window that came, NaN for values that belong to no known window. (W,)
+        window_sizes: How many of the values, in their order, belong to each window. (W,)
         tolerance: Windows that start closer than this many seconds are one window.
 
     Returns:
@@ -25,7 +28,14 @@ def repeats_of_windows(groups: TimeGroups, window_starts: Tensor, *, tolerance: 
     """
     known = torch.nonzero(~torch.isnan(window_starts)).flatten()
     windows = group_times(window_starts[known], tolerance=tolerance)
-    pairs = groups.group_of_values()[known] * len(windows) + windows.group_of_values()
+    if len(windows) == len(known):
+        return None
+    number = windows.group_of_values()
+    again = torch.full(window_starts.shape, -1)
+    again[known] = torch.where(windows.sizes[number] > 1, number, -1)
+    of_values = torch.repeat_interleave(again, window_sizes)
+    candidates = torch.nonzero(of_values >= 0).flatten()
+    pairs = groups.group_of_values()[candidates] * len(windows) + of_values[candidates]
     ordered, by_pair = torch.sort(pairs, stable=True)
     same = ordered[1:] == ordered[:-1]
     if not bool(same.any()):
@@ -33,7 +43,7 @@ def repeats_of_windows(groups: TimeGroups, window_starts: Tensor, *, tolerance: 
     repeated = torch.zeros(pairs.shape, dtype=torch.bool)
     repeated[1:] |= same
     repeated[:-1] |= same
-    return known[by_pair[repeated]], ordered[repeated]
+    return candidates[by_pair[repeated]], ordered[repeated]
 
 
 def one_of_each_repeat(values: Tensor, positions: Tensor, shared: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterable, Mapping
 
@@ -10,10 +9,11 @@ import torch
 import torchmetrics
 from torch import Tensor
 
-from nd_eval.accumulator import StitchedTrace
 from nd_eval.evaluation_result import EvaluationResult, monitored_score
+from nd_eval.metric_value import aligned, fresh_copy, metric_value
 from nd_eval.metrics.classification_scores import check_class_range
 from nd_eval.metrics.metric_table import METRICS, build_metric
+from nd_eval.stitched_trace import StitchedTrace
 
 MetricsByName = Mapping[str, torchmetrics.Metric]
 MetricsByTask = Mapping[str, MetricsByName]
@@ -35,12 +35,13 @@ def score_traces(
         expected: Every (recording, task) that should have been evaluated; those that were not are named in the result.
     """
     scores: dict[str, dict[str, dict[str, float]]] = {}
+    used: dict[str, dict[str, dict[str, torchmetrics.Metric]]] = {}
     directions: dict[str, bool | None] = {}
     undefined: list[tuple[str, str, str]] = []
     unobserved: dict[tuple[str, str], int] = {}
     scored: set[tuple[str, str]] = set()
     for (recording, task), trace in traces.items():
-        observed = _observed(trace)
+        observed = trace.observed()
         if len(observed) < len(trace):
             unobserved[recording, task] = len(trace) - len(observed)
         if len(observed) == 0:
@@ -55,6 +56,7 @@ def score_traces(
                 )
             value = _score(observed, metric, where=f"recording {recording!r}, task {task!r}, metric {name!r}")
             scores.setdefault(recording, {}).setdefault(task, {})[name] = value
+            used.setdefault(recording, {}).setdefault(task, {})[name] = metric
             if math.isnan(value) and _says_nothing(observed):
                 undefined.append((recording, task, name))
     wanted = sorted({*expected, *traces})
@@ -73,6 +75,7 @@ def score_traces(
         undefined=tuple(undefined),
         unobserved=unobserved,
         traces=_nested(traces),
+        metrics=used,
     )
 
 
@@ -91,39 +94,17 @@ def direction_of(name: str, metric: torchmetrics.Metric) -> bool | None:
 
 
 def _score(trace: StitchedTrace, metric: torchmetrics.Metric, *, where: str) -> float:
-    preds, targets = _aligned(trace.preds, trace.targets)
+    preds, targets = aligned(trace.preds, trace.targets)
     try:
         _check_classes(preds, targets, metric)
-        if preds.is_floating_point() and bool(torch.isnan(preds).any()):
+        if preds.is_floating_point() and bool(preds.sum().isnan()) and bool(torch.isnan(preds).any()):
             return float("nan")  # never hidden behind an arg max
-        fresh = copy.deepcopy(metric).to("cpu")
-        # Every process holds the whole trace: a sum over processes would count it again, or wait for one that has none.
-        for part in fresh.modules():
-            if isinstance(part, torchmetrics.Metric):
-                part.distributed_available_fn = _never
-        fresh.reset()
-        fresh.update(preds, targets)
-        value = fresh.compute()
+        return metric_value(fresh_copy(metric), preds, targets)
     except (IndexError, RuntimeError, TypeError, ValueError) as problem:
         if len(trace) < 2 and targets.is_floating_point():
             return float("nan")  # some metrics refuse a single point
         kind = TypeError if isinstance(problem, TypeError) else ValueError
         raise kind(f"{where}: {problem}") from problem
-    value = torch.as_tensor(value)
-    if value.numel() != 1:
-        raise ValueError(f"{where}: a metric must give one number; found shape {tuple(value.shape)}")
-    return float(value)
-
-
-def _aligned(preds: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Let (U, 1) and (U,) meet: both are one dimension, or one binary logit, a time."""
-    if preds.ndim == targets.ndim + 1 and preds.shape[-1] == 1:
-        return preds.squeeze(-1), targets
-    if targets.ndim == preds.ndim + 1 and targets.shape[-1] == 1:
-        return preds, targets.squeeze(-1)
-    if not targets.is_floating_point() and targets.ndim == 2 and targets.shape[1] == 1 and preds.ndim == 2:
-        return (preds.squeeze(-1) if preds.shape[1] == 1 else preds), targets.squeeze(-1)
-    return preds, targets
 
 
 def _check_classes(preds: Tensor, targets: Tensor, metric: torchmetrics.Metric) -> None:
@@ -137,15 +118,6 @@ def _check_classes(preds: Tensor, targets: Tensor, metric: torchmetrics.Metric) 
     check_class_range("target", targets, classes)
     if not preds.is_floating_point():
         check_class_range("predicted", preds, classes)
-
-
-def _observed(trace: StitchedTrace) -> StitchedTrace:
-    if not trace.targets.is_floating_point():
-        return trace
-    seen = ~torch.isnan(trace.targets).reshape(len(trace), -1).any(1)
-    if bool(seen.all()):
-        return trace
-    return StitchedTrace(trace.timestamps[seen], trace.preds[seen], trace.targets[seen])
 
 
 def _says_nothing(trace: StitchedTrace) -> bool:
@@ -183,7 +155,3 @@ def _nested(traces: Mapping[tuple[str, str], StitchedTrace]) -> dict[str, dict[s
     for (recording, task), trace in traces.items():
         nested.setdefault(recording, {})[task] = trace
     return nested
-
-
-def _never() -> bool:
-    return False

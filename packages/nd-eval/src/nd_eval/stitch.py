@@ -14,6 +14,8 @@ from torch import Tensor
 from nd_eval.time_groups import TimeGroups, group_times
 
 _BLOCK = 1 << 14  # times
+_FEW_COLUMNS = 4
+_VOTES_PER_VALUE = 4  # entries of a table of votes; more, and it would outgrow the values
 _ELEMENT_OF_BYTES = {8: torch.float64, 16: torch.complex128}
 
 
@@ -78,7 +80,8 @@ def pool(values: Tensor, groups: TimeGroups, *, weights: Tensor | None = None) -
     Every group needs a total weight above 0.
     """
     if values.is_floating_point():
-        return _pool_means(values, groups, weights)
+        few = values[:1].numel() <= _FEW_COLUMNS
+        return (_add_up if groups.numbers is not None and few else _pool_means)(values, groups, weights)
     if len(groups) == 0 or values.numel() == 0:
         return values.new_empty((len(groups), *values.shape[1:]))
     columns = values.reshape(values.shape[0], -1).to(torch.int64)
@@ -92,6 +95,26 @@ def check_weights(weights: Tensor, count: int) -> None:
         raise ValueError(f"weights must have one entry per value, shape ({count},); found {tuple(weights.shape)}")
     if not bool((torch.isfinite(weights) & (weights >= 0)).all()):
         raise ValueError("weights must be finite and 0 or more")
+
+
+def _add_up(values: Tensor, groups: TimeGroups, weights: Tensor | None) -> Tensor:
+    """Means of values whose groups are known without an order."""
+    numbers = groups.numbers
+    assert numbers is not None
+    columns = math.prod(values.shape[1:])
+    flat = values.reshape(values.shape[0], columns)
+    sums = torch.zeros((columns, len(groups)), dtype=torch.float64, device=values.device)
+    totals = groups.sizes.to(torch.float64) if weights is None else sums.new_zeros(len(groups))
+    if weights is not None:
+        weights = weights.to(torch.float64)
+        totals.index_add_(0, numbers, weights)
+    # A column at a time: of times in any order, few enough sums stay in the cache.
+    for column, of_column in zip(flat.unbind(1), sums, strict=True):
+        addends = column.to(torch.float64)
+        of_column.index_add_(0, numbers, addends if weights is None else addends * weights)
+    means = values.new_empty((len(groups), columns))
+    means.copy_(sums.div_(totals).T)
+    return means.reshape(len(groups), *values.shape[1:])
 
 
 def _pool_means(values: Tensor, groups: TimeGroups, weights: Tensor | None) -> Tensor:
@@ -147,6 +170,17 @@ def _along(row: Tensor, like: Tensor) -> Tensor:
 
 def _pool_votes(labels: Tensor, groups: TimeGroups, weights: Tensor | None) -> Tensor:
     """Winning class of each group, (U,) int64, for labels (N,) int64 as they were given."""
+    if groups.numbers is not None and weights is None:
+        lowest, highest = (int(end) for end in labels.aminmax())
+        if int(groups.sizes.max()) <= 2:  # one vote wins, and of two votes the smaller class
+            return torch.full((len(groups),), highest).scatter_reduce_(0, groups.numbers, labels, "amin")
+        spread = highest - lowest + 1
+        if spread * len(groups) <= _VOTES_PER_VALUE * labels.numel():
+            pairs = groups.numbers * spread
+            pairs += labels
+            pairs -= lowest
+            votes = torch.bincount(pairs, minlength=spread * len(groups))
+            return votes.reshape(-1, spread).max(1).indices + lowest  # the first of equals
     ordered = groups.in_order(labels)
     if weights is not None:
         return _count_votes(ordered, groups.group, len(groups), groups.in_order(weights).to(torch.float64))

@@ -11,6 +11,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from nd_eval.time_grid import regular_steps
+
 # Below this many values a comparison sort is as fast as anything.
 _WORTH_A_ROUGH_SORT = 1 << 15
 
@@ -26,19 +28,34 @@ class TimeGroups:
     """The distinct times of ``N`` values.
 
     Attributes:
-        order: Positions of the values, group after group, (N,) int64; None where they came so.
-        first: Place in that order at which each group begins, (U,) int64.
         sizes: Number of values in each group, (U,) int64.
         timestamps: The earliest time of each group, (U,), in the dtype of the input.
+        sorted_order: Positions of the values, group after group, (N,) int64; None where they came so, or where
+            ``numbers`` tell.
+        numbers: Group of each value in the order in which the values were given, (N,) int64, where it is known without
+            an order.
     """
 
-    order: Tensor | None
-    first: Tensor
     sizes: Tensor
     timestamps: Tensor
+    sorted_order: Tensor | None
+    numbers: Tensor | None = None
 
     def __len__(self) -> int:
-        return self.first.numel()
+        return self.sizes.numel()
+
+    @cached_property
+    def order(self) -> Tensor | None:
+        """Positions of the values, group after group, (N,) int64; None where they came so."""
+        if self.numbers is None or _ascends(self.numbers):
+            return self.sorted_order
+        keys = self.numbers.to(torch.int32) if len(self) < 2**31 else self.numbers
+        return torch.sort(keys, stable=True).indices
+
+    @cached_property
+    def first(self) -> Tensor:
+        """Place in that order at which each group begins, (U,) int64."""
+        return self.sizes.cumsum(0).sub_(self.sizes)
 
     @cached_property
     def group(self) -> Tensor:
@@ -51,6 +68,8 @@ class TimeGroups:
 
     def group_of_values(self) -> Tensor:
         """Group of each value in the order in which the values were given, (N,) int64."""
+        if self.numbers is not None:
+            return self.numbers
         if self.order is None:
             return self.group
         return torch.empty_like(self.group).index_copy_(0, self.order, self.group)
@@ -74,12 +93,32 @@ def group_times(timestamps: Tensor, *, tolerance: float) -> TimeGroups:
     """
     _check(timestamps, tolerance)
     times = timestamps.to(torch.float64) if timestamps.is_floating_point() else timestamps
+    regular = _regular_groups(times, tolerance, timestamps.dtype)
+    if regular is not None:
+        return regular
     if _ascends(times):
         groups = _exact_groups(times, None, tolerance)
     else:
         groups = _rough_groups(times, tolerance) or _exact_groups(times, _ascending_order(times), tolerance)
     order, first, distinct = groups
-    return TimeGroups(order, first, _lengths(first, times.numel()), distinct.to(timestamps.dtype))
+    return TimeGroups(_lengths(first, times.numel()), distinct.to(timestamps.dtype), order)
+
+
+def _regular_groups(times: Tensor, tolerance: float, dtype: torch.dtype) -> TimeGroups | None:
+    """Groups of times at a constant step; None where they are not."""
+    if times.device.type != "cpu" or times.dtype != torch.float64 or times.numel() < 2 or tolerance == 0.0:
+        return None
+    found = regular_steps(times, tolerance=tolerance)
+    if found is None:
+        return None
+    numbers, count = found
+    sizes = torch.bincount(numbers, minlength=count)
+    earliest = torch.full((count,), torch.inf, dtype=torch.float64).scatter_reduce_(0, numbers, times, "amin")
+    taken = sizes > 0
+    if not bool(taken.all()):
+        numbers = (taken.cumsum(0) - 1).index_select(0, numbers)
+        sizes, earliest = sizes[taken], earliest[taken]
+    return TimeGroups(sizes, earliest.to(dtype), None, numbers)
 
 
 _Groups = tuple[Tensor | None, Tensor, Tensor]  # order, places where groups begin, earliest times

@@ -7,64 +7,40 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import chain, pairwise
 
 import torch
 from torch import Tensor
 
-from nd_eval.accumulator import time_error_of
+from nd_eval.collected_values import (
+    CollectedValues,
+    check_finite,
+    check_time_error,
+    full_precision,
+    time_error_of,
+)
 from nd_eval.evaluator_data import DataForDecodingStitchEvaluator, DataForMultiTaskDecodingStitchEvaluator
 
 
 @dataclass(frozen=True)
 class WindowOutputs:
-    """Outputs of one task in a batch, on the CPU.
+    """The evaluated outputs of one task of one recording in a batch.
 
     Attributes:
+        recording: The recording.
         task: The task.
-        recordings: Recording of each window, B.
-        window: Window of each output, (M,) int64.
-        timestamps: Absolute times in seconds, (M,) float64.
-        preds: Predictions, (M, ...).
-        targets: Targets, (M, ...).
-        mask: True where an output is evaluated, (M,); None where all are.
-        window_starts: Absolute start of the window of each output, (M,) float64.
+        values: The outputs, window after window.
         time_error: By how many seconds rounding may have moved a time.
     """
 
+    recording: str
     task: str
-    recordings: Sequence[str]
-    window: Tensor
-    timestamps: Tensor
-    preds: Tensor
-    targets: Tensor
-    mask: Tensor | None
-    window_starts: Tensor
+    values: CollectedValues
     time_error: float
 
-    def by_recording(self, recordings: Iterable[str]) -> Iterator[tuple[str, WindowOutputs]]:
-        """The outputs of each of the recordings apart."""
-        chosen = list(dict.fromkeys(recordings))
-        if len(chosen) == 1 and all(name == chosen[0] for name in self.recordings):
-            yield chosen[0], self
-            return
-        for recording in chosen:
-            belongs = torch.tensor([name == recording for name in self.recordings])[self.window]
-            yield (
-                recording,
-                replace(
-                    self,
-                    window=self.window[belongs],
-                    timestamps=self.timestamps[belongs],
-                    preds=self.preds[belongs],
-                    targets=self.targets[belongs],
-                    mask=None if self.mask is None else self.mask[belongs],
-                    window_starts=self.window_starts[belongs],
-                ),
-            )
 
-
-def single_task_outputs(data: DataForDecodingStitchEvaluator, task: str) -> Iterator[tuple[str, WindowOutputs]]:
+def single_task_outputs(data: DataForDecodingStitchEvaluator, task: str) -> Iterator[WindowOutputs]:
     """Outputs of a model with one readout, for each recording; those that are not evaluated are dropped here.
 
     Raises:
@@ -73,24 +49,27 @@ def single_task_outputs(data: DataForDecodingStitchEvaluator, task: str) -> Iter
     timestamps, starts = _times(data.timestamps, data.absolute_starts, data.session_ids)
     masks = _cpu(data.eval_masks).to(torch.bool)
     _check_same_shape("eval_masks", masks, timestamps)
-    window = torch.nonzero(masks)[:, 0]
-    outputs = WindowOutputs(
-        task=task,
-        recordings=data.session_ids,
-        window=window,
-        timestamps=timestamps[masks].to(torch.float64) + starts[window],
-        preds=_unpadded("predictions", data.preds, masks, data.session_ids, task),
-        targets=_unpadded("targets", data.targets, masks, data.session_ids, task),
-        mask=None,
-        window_starts=starts[window],
-        time_error=_time_error(timestamps[masks], data.absolute_starts),
+    whole = bool(masks.all())
+    counts = torch.full((len(masks),), masks.shape[1]) if whole else masks.sum(1)
+    places = None if whole else torch.nonzero(masks.flatten()).flatten()
+    relative, absolute = timestamps.flatten(), (timestamps.to(torch.float64) + starts.unsqueeze(1)).flatten()
+    if places is not None:
+        relative, absolute = relative.index_select(0, places), absolute.index_select(0, places)
+    yield from _by_recording(
+        task,
+        data.session_ids,
+        starts,
+        counts,
+        absolute,
+        _unpadded("predictions", data.preds, masks, places, data.session_ids, task),
+        _unpadded("targets", data.targets, masks, places, data.session_ids, task),
+        _time_error(relative, data.absolute_starts),
     )
-    yield from outputs.by_recording(data.session_ids)
 
 
 def multi_task_outputs(
     data: DataForMultiTaskDecodingStitchEvaluator, task_ids: Mapping[str, int]
-) -> Iterator[tuple[str, WindowOutputs]]:
+) -> Iterator[WindowOutputs]:
     """Outputs of a model with many readouts, for each task and each recording that has it in this batch.
 
     Raises:
@@ -102,27 +81,80 @@ def multi_task_outputs(
     _check_same_shape("decoder_indices", decoders, timestamps)
     if len(data.preds) != len(data.session_ids):
         raise ValueError(f"{len(data.session_ids)} windows but predictions for {len(data.preds)}")
-    _check_tasks(data, decoders, task_ids)
-    for task, number in task_ids.items():
-        here = decoders == number
-        counts = here.sum(1).tolist()
-        preds = _chained_predictions(data, task, counts)
-        chained = _chained_targets(data, task, counts)
+    _check_tasks(data, task_ids)
+    found = {task: (decoders == number) for task, number in task_ids.items()}
+    counts = {task: here.sum(1) for task, here in found.items()}
+    if sum(int(count.sum()) for count in counts.values()) != int(torch.count_nonzero(decoders)):
+        _refuse_unknown_id(data.session_ids, decoders, task_ids)
+    relative, absolute = timestamps.flatten(), (timestamps.to(torch.float64) + starts.unsqueeze(1)).flatten()
+    for task, here in found.items():
+        number = counts[task]
+        preds = _chained_predictions(data, task, number.tolist())
+        chained = _chained_targets(data, task, number.tolist())
         if preds is None or chained is None:
             continue
-        window = torch.nonzero(here)[:, 0]
-        outputs = WindowOutputs(
-            task=task,
-            recordings=data.session_ids,
-            window=window,
-            timestamps=timestamps[here].to(torch.float64) + starts[window],
-            preds=preds,
-            targets=chained[0],
-            mask=chained[1],
-            window_starts=starts[window],
-            time_error=_time_error(timestamps[here], data.absolute_starts),
+        targets, mask = chained
+        places = torch.nonzero(here.flatten()).flatten()
+        if mask is not None and not bool(mask.all()):
+            number = torch.zeros_like(number).index_add_(0, torch.repeat_interleave(number), mask.to(torch.int64))
+            places, preds, targets = places[mask], preds[mask], targets[mask]
+        yield from _by_recording(
+            task,
+            data.session_ids,
+            starts,
+            number,
+            absolute.index_select(0, places),
+            preds,
+            targets,
+            _time_error(relative.index_select(0, places), data.absolute_starts),
+            seen=[name for name, count in zip(data.session_ids, counts[task].tolist(), strict=True) if count],
         )
-        yield from outputs.by_recording(name for name, count in zip(data.session_ids, counts, strict=True) if count > 0)
+
+
+def _by_recording(
+    task: str,
+    recordings: Sequence[str],
+    starts: Tensor,
+    counts: Tensor,
+    timestamps: Tensor,
+    preds: Tensor,
+    targets: Tensor,
+    time_error: float,
+    *,
+    seen: Iterable[str] | None = None,
+) -> Iterator[WindowOutputs]:
+    """The outputs of each recording apart, of windows (B,) with so many outputs each, (B,).
+
+    A recording that is seen but has no output is among them, with no value.
+    """
+    chosen = dict.fromkeys(recordings if seen is None else seen)
+    names = list(dict.fromkeys(recordings))
+    number = [names.index(name) for name in recordings]
+    if any(later < earlier for earlier, later in pairwise(number)):
+        # The windows of a recording one after the other; then each recording is a slice.
+        windows = torch.sort(torch.tensor(number), stable=True).indices
+        first = (counts.cumsum(0) - counts)[windows]
+        starts, counts = starts[windows], counts[windows]
+        shift = torch.repeat_interleave(first - (counts.cumsum(0) - counts), counts)
+        way = torch.arange(len(shift)) + shift
+        timestamps, preds, targets = (column.index_select(0, way) for column in (timestamps, preds, targets))
+        number.sort()
+    sizes = counts.tolist()
+    begin, window = 0, 0
+    for place, name in enumerate(names):
+        windows_here = number.count(place)
+        end = begin + sum(sizes[window : window + windows_here])
+        if name in chosen:
+            here, part = slice(window, window + windows_here), slice(begin, end)
+            times = timestamps[part]
+            try:
+                check_finite(times)
+                check_time_error(time_error, times)
+            except ValueError as problem:
+                raise ValueError(f"recording {name!r}, task {task!r}: {problem}") from None
+            values = CollectedValues(times, preds[part], targets[part], None, starts[here], counts[here])
+            yield WindowOutputs(name, task, values, time_error)
+        begin, window = end, window + windows_here
 
 
 def _times(
@@ -133,7 +165,7 @@ def _times(
             f"timestamps must be (windows, outputs) with one row for each of {len(session_ids)} session_ids; "
             f"found {tuple(timestamps.shape)}"
         )
-    starts = _cpu(torch.as_tensor(absolute_starts, dtype=torch.float64))
+    starts = torch.as_tensor(absolute_starts, dtype=torch.float64).detach().to("cpu", copy=True)
     if tuple(starts.shape) != (len(session_ids),):
         raise ValueError(f"{len(session_ids)} windows but absolute_starts of shape {tuple(starts.shape)}")
     if not bool(torch.isfinite(starts).all()):
@@ -150,7 +182,12 @@ def _time_error(timestamps: Tensor, absolute_starts: Tensor | Sequence[float]) -
 
 
 def _unpadded(
-    name: str, values: Tensor | Sequence[Tensor], masks: Tensor, session_ids: Sequence[str], task: str
+    name: str,
+    values: Tensor | Sequence[Tensor],
+    masks: Tensor,
+    places: Tensor | None,
+    session_ids: Sequence[str],
+    task: str,
 ) -> Tensor:
     """Values of the outputs that are evaluated, (M, ...), from padded windows or from one tensor per window."""
     if isinstance(values, Tensor):
@@ -159,7 +196,8 @@ def _unpadded(
                 f"task {task!r}: {name} of shape {tuple(values.shape)} do not begin with (windows, outputs) = "
                 f"{tuple(masks.shape)}; give them padded, or as one tensor per window"
             )
-        return _cpu(values)[masks]
+        flat = _cpu(values).flatten(0, 1)
+        return full_precision(flat.clone() if places is None else flat.index_select(0, places))
     if len(values) != len(session_ids):
         raise ValueError(f"task {task!r}: {len(session_ids)} windows but {name} for {len(values)}")
     window, place = torch.nonzero(masks).unbind(1)
@@ -209,7 +247,7 @@ def _chained_targets(
     for name, length in lengths.items():
         if length != total:
             raise ValueError(f"{where} (first of the batch): {total} predictions in this batch but {length} {name}")
-    return _cpu(targets), None if mask is None else _cpu(mask)
+    return full_precision(_cpu(targets).clone()), None if mask is None else _cpu(mask).to(torch.bool)
 
 
 def _joined(name: str, parts: Sequence[Tensor], recordings: Sequence[str], task: str) -> Tensor:
@@ -221,25 +259,28 @@ def _joined(name: str, parts: Sequence[Tensor], recordings: Sequence[str], task:
                 f"recording {recording!r}, task {task!r}: {name} of shape {tuple(part.shape)} and {part.dtype} in a "
                 f"batch that begins with shape {tuple(first.shape)} and {first.dtype}"
             )
-    return _cpu(torch.cat(list(parts)))
+    return full_precision(_cpu(torch.cat(list(parts))))
 
 
-def _check_tasks(data: DataForMultiTaskDecodingStitchEvaluator, decoders: Tensor, task_ids: Mapping[str, int]) -> None:
+def _check_tasks(data: DataForMultiTaskDecodingStitchEvaluator, task_ids: Mapping[str, int]) -> None:
+    if all(map(task_ids.__contains__, chain(data.targets, *data.preds))):
+        return
     named = [(data.session_ids[window], task) for window, preds in enumerate(data.preds) for task in preds]
     for recording, task in [*named, *((data.session_ids[0], task) for task in data.targets if data.session_ids)]:
         if task not in task_ids:
             close = difflib.get_close_matches(task, list(task_ids), n=1)
             hint = f" (did you mean {close[0]!r}?)" if close else ""
             raise ValueError(f"recording {recording!r}: unknown task {task!r}{hint}; known are {', '.join(task_ids)}")
-    known = torch.tensor([0, *task_ids.values()])
-    unknown = ~torch.isin(decoders, known)
-    if bool(unknown.any()):
-        window, place = torch.nonzero(unknown)[0].tolist()
-        listed = ", ".join(f"{number} {task}" for task, number in task_ids.items())
-        raise ValueError(
-            f"recording {data.session_ids[window]!r}: no task has the modality id {int(decoders[window, place])} "
-            f"(decoder_indices[{window}, {place}]); known are {listed}"
-        )
+
+
+def _refuse_unknown_id(session_ids: Sequence[str], decoders: Tensor, task_ids: Mapping[str, int]) -> None:
+    unknown = ~torch.isin(decoders, torch.tensor([0, *task_ids.values()]))
+    window, place = torch.nonzero(unknown)[0].tolist()
+    listed = ", ".join(f"{number} {task}" for task, number in task_ids.items())
+    raise ValueError(
+        f"recording {session_ids[window]!r}: no task has the modality id {int(decoders[window, place])} "
+        f"(decoder_indices[{window}, {place}]); known are {listed}"
+    )
 
 
 def _check_same_shape(name: str, values: Tensor, timestamps: Tensor) -> None:

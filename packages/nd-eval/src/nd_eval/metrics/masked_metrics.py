@@ -25,7 +25,7 @@ from nd_eval.metrics.paired_moments import (
 from nd_eval.metrics.statistic_metric import StatisticMetric
 
 
-class _MaskedMetric(StatisticMetric):
+class MaskedMetric(StatisticMetric):
     """Keeps the moments of every sequence and outcome: a few numbers a sequence, whatever its length."""
 
     _error: Elementwise = staticmethod(squared_error)
@@ -47,7 +47,7 @@ class _MaskedMetric(StatisticMetric):
         return sum(int(table[1].sum()) for table in self._tables())
 
     def _statistic(self, preds: Tensor, target: Tensor) -> Tensor:
-        return self._of_sequences(preds, target, torch.ones_like(preds, dtype=torch.bool))
+        return self._of_sequences(*as_sequences(preds, target, None, self.reduction))
 
     def _of_sequences(self, preds: Tensor, target: Tensor, mask: Tensor) -> Tensor:
         """Outcome and moments of each sequence and outcome, (1 + fields, B K)."""
@@ -73,7 +73,7 @@ class _MaskedMetric(StatisticMetric):
         return reduced_error(moments, self.reduction, self._error)
 
 
-class MaskedMeanSquaredError(_MaskedMetric):
+class MaskedMeanSquaredError(MaskedMetric):
     """:func:`~nd_eval.masked_mse` of everything it was updated with.
 
     Args:
@@ -84,7 +84,7 @@ class MaskedMeanSquaredError(_MaskedMetric):
     higher_is_better = False
 
 
-class MaskedMeanAbsoluteError(_MaskedMetric):
+class MaskedMeanAbsoluteError(MaskedMetric):
     """:func:`~nd_eval.masked_mae` of everything it was updated with.
 
     Args:
@@ -96,7 +96,7 @@ class MaskedMeanAbsoluteError(_MaskedMetric):
     _error = staticmethod(absolute_error)
 
 
-class MaskedSMAPE(_MaskedMetric):
+class MaskedSMAPE(MaskedMetric):
     """:func:`~nd_eval.masked_smape` of everything it was updated with.
 
     Args:
@@ -108,7 +108,7 @@ class MaskedSMAPE(_MaskedMetric):
     _error = staticmethod(symmetric_percentage_error)
 
 
-class MaskedPearsonCorrCoef(_MaskedMetric):
+class MaskedPearsonCorrCoef(MaskedMetric):
     """:func:`~nd_eval.masked_pearsonr` of everything it was updated with.
 
     Args:

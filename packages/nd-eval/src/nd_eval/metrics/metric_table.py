@@ -10,7 +10,15 @@ from typing import Any, Literal
 
 import torchmetrics
 
-from nd_eval.metrics.classification_metrics import Accuracy, BalancedAccuracy
+from nd_eval.metrics.circular_metrics import CircularCorrelation, CircularError
+from nd_eval.metrics.classification_metrics import Accuracy, BalancedAccuracy, F1Score
+from nd_eval.metrics.count_metrics import BitsPerSpike, PoissonPseudoR2
+from nd_eval.metrics.masked_metrics import (
+    MaskedMeanAbsoluteError,
+    MaskedMeanSquaredError,
+    MaskedPearsonCorrCoef,
+    MaskedSMAPE,
+)
 from nd_eval.metrics.regression_metrics import MeanAbsoluteError, MeanSquaredError, PearsonCorrCoef, R2Score
 
 
@@ -21,14 +29,15 @@ class MetricSpec:
     Attributes:
         name: What a configuration calls it.
         larger_is_better: False for errors.
-        targets: What it scores: ``continuous`` targets or ``classes``.
+        targets: What it scores: ``continuous`` targets, ``classes``, ``angles`` in radians, spike ``counts`` per bin
+            (against expected counts), or ``sequences`` with masks (a stitched trace is one sequence).
         summary: One line about it.
         build: Makes it, from (num_outputs, num_classes).
     """
 
     name: str
     larger_is_better: bool
-    targets: Literal["continuous", "classes"]
+    targets: Literal["continuous", "classes", "angles", "counts", "sequences"]
     summary: str
     build: Callable[[int | None, int | None], torchmetrics.Metric]
 
@@ -86,6 +95,76 @@ METRICS: Mapping[str, MetricSpec] = MappingProxyType(
                 summary="recall averaged over the classes",
                 build=lambda _, classes: BalancedAccuracy(num_classes=classes),
             ),
+            MetricSpec(
+                "f1_macro",
+                larger_is_better=True,
+                targets="classes",
+                summary="F1 averaged over the classes",
+                build=lambda _, classes: F1Score(num_classes=classes),
+            ),
+            MetricSpec(
+                "f1_weighted",
+                larger_is_better=True,
+                targets="classes",
+                summary="F1 averaged over the classes by how often they occur",
+                build=lambda _, classes: F1Score(num_classes=classes, average="weighted"),
+            ),
+            MetricSpec(
+                "circular_error",
+                larger_is_better=False,
+                targets="angles",
+                summary="mean absolute angle, the short way round, in radians",
+                build=lambda outputs, _: CircularError(num_outputs=outputs),
+            ),
+            MetricSpec(
+                "circular_correlation",
+                larger_is_better=True,
+                targets="angles",
+                summary="correlation of angles (Fisher and Lee)",
+                build=lambda outputs, _: CircularCorrelation(num_outputs=outputs),
+            ),
+            MetricSpec(
+                "bits_per_spike",
+                larger_is_better=True,
+                targets="counts",
+                summary="Poisson log-likelihood beyond each neuron's mean rate, in bits per spike",
+                build=lambda outputs, _: BitsPerSpike(num_outputs=outputs),
+            ),
+            MetricSpec(
+                "poisson_pseudo_r2",
+                larger_is_better=True,
+                targets="counts",
+                summary="explained Poisson deviance, averaged over the neurons",
+                build=lambda outputs, _: PoissonPseudoR2(num_outputs=outputs),
+            ),
+            MetricSpec(
+                "masked_mse",
+                larger_is_better=False,
+                targets="sequences",
+                summary="mean squared error within sequences, where observed",
+                build=lambda *_: MaskedMeanSquaredError(),
+            ),
+            MetricSpec(
+                "masked_mae",
+                larger_is_better=False,
+                targets="sequences",
+                summary="mean absolute error within sequences, where observed",
+                build=lambda *_: MaskedMeanAbsoluteError(),
+            ),
+            MetricSpec(
+                "masked_smape",
+                larger_is_better=False,
+                targets="sequences",
+                summary="symmetric mean absolute percentage error within sequences, where observed",
+                build=lambda *_: MaskedSMAPE(),
+            ),
+            MetricSpec(
+                "masked_pearsonr",
+                larger_is_better=True,
+                targets="sequences",
+                summary="Pearson's correlation within sequences, where observed",
+                build=lambda *_: MaskedPearsonCorrCoef(),
+            ),
         )
     }
 )
@@ -100,6 +179,21 @@ _TORCHMETRICS_NAMES: Mapping[str, str] = MappingProxyType(
         "Accuracy": "accuracy",
         "BinaryAccuracy": "accuracy",
         "MulticlassAccuracy": "balanced_accuracy",
+        "F1Score": "accuracy",  # over all decisions, which torchmetrics does unless told otherwise
+        "MulticlassF1Score": "f1_macro",
+    }
+)
+_ACCURACIES = {"micro": "accuracy", "macro": "balanced_accuracy"}
+_F1_SCORES = {"micro": "accuracy", "macro": "f1_macro", "weighted": "f1_weighted"}
+# What a setting of a torchmetrics class makes of it.
+_CHOICES: Mapping[tuple[str, str], Mapping[str, str]] = MappingProxyType(
+    {
+        ("Accuracy", "average"): _ACCURACIES,
+        ("BinaryAccuracy", "average"): _ACCURACIES,
+        ("MulticlassAccuracy", "average"): _ACCURACIES,
+        ("F1Score", "average"): _F1_SCORES,
+        ("MulticlassF1Score", "average"): _F1_SCORES,
+        ("R2Score", "multioutput"): {"uniform_average": "r2", "variance_weighted": "r2_variance_weighted"},
     }
 )
 _TORCHMETRICS_MODULES = ("torchmetrics", "torchmetrics.regression", "torchmetrics.classification")
@@ -133,8 +227,7 @@ def metric_name_from_target(target: str, settings: Mapping[str, Any] | None = No
     Args:
         target: Such as ``torchmetrics.R2Score``.
         settings: What stands beside ``_target_``: sizes and task are taken from the readout and may be given;
-            ``average`` (``micro`` or ``macro``) and ``multioutput`` choose between metrics of the table; anything else
-            is refused.
+            ``average`` and ``multioutput`` choose between metrics of the table; anything else is refused.
 
     Raises:
         KeyError: the class is not in the table.
@@ -154,13 +247,13 @@ def metric_name_from_target(target: str, settings: Mapping[str, Any] | None = No
         )
     name = _TORCHMETRICS_NAMES[class_name]
     for key, value in (settings or {}).items():
-        if key in ("task", "num_classes", "num_outputs") or (key == "squared" and value is True):
+        chosen = _CHOICES.get((class_name, key), {}).get(str(value))
+        if chosen is not None:
+            name = chosen
             continue
-        if key == "average" and name in ("accuracy", "balanced_accuracy") and value in ("micro", "macro"):
-            name = "accuracy" if value == "micro" else "balanced_accuracy"
-        elif key == "multioutput" and name == "r2" and value in ("uniform_average", "variance_weighted"):
-            name = "r2" if value == "uniform_average" else "r2_variance_weighted"
-        else:
+        f1_of_two = class_name == "F1Score" and key == "task" and value != "multiclass"
+        plain = key in ("task", "num_classes", "num_outputs") or (key == "squared" and value is True)
+        if f1_of_two or not plain:
             raise ValueError(f"{target} with {key}={value!r} has no counterpart in the table: {', '.join(METRICS)}")
     return name
 

@@ -75,23 +75,26 @@ def paired_moments(
     """
     preds, target = preds.to(torch.float64), target.to(torch.float64)
     if mask is None:
-        mask = torch.ones_like(preds, dtype=torch.bool)
-    preds, target = torch.where(mask, preds, 0.0), torch.where(mask, target, 0.0)
-    number = mask.sum(dim).to(torch.float64)
+        number = torch.full_like(preds.detach().sum(dim), preds.shape[dim])
+    else:
+        number = mask.sum(dim).to(torch.float64)
+        preds, target = torch.where(mask, preds, 0.0), torch.where(mask, target, 0.0)
     divisor = number.clamp(min=1.0)
     means, centred = [], []
     for values in (preds, target):
         mean = values.sum(dim) / divisor
+        distance = values - mean.unsqueeze(dim)
         means.append(mean)
-        centred.append(torch.where(mask, values - mean.unsqueeze(dim), 0.0))
+        centred.append(distance if mask is None else torch.where(mask, distance, 0.0))
     rest_preds, rest_target = centred[0].sum(dim), centred[1].sum(dim)
     # The second terms take out what the rounding of the mean left in.
-    spread_preds = (centred[0] ** 2).sum(dim) - rest_preds**2 / divisor
-    spread_target = (centred[1] ** 2).sum(dim) - rest_target**2 / divisor
+    spread_preds = (centred[0] * centred[0]).sum(dim) - rest_preds**2 / divisor
+    spread_target = (centred[1] * centred[1]).sum(dim) - rest_target**2 / divisor
     comoment = (centred[0] * centred[1]).sum(dim) - rest_preds * rest_target / divisor
     low_preds, high_preds = _ends(preds.detach(), mask, dim)
     low_target, high_target = _ends(target.detach(), mask, dim)
-    total = torch.where(mask, error(preds, target), 0.0).sum(dim)
+    errors = error(preds, target)
+    total = (errors if mask is None else torch.where(mask, errors, 0.0)).sum(dim)
     return PairedMoments(
         number,
         means[0],
@@ -176,9 +179,12 @@ def _constant(low: Tensor, high: Tensor, within: float) -> Tensor:
     return high - low <= within * torch.maximum(low.abs(), high.abs())
 
 
-def _ends(values: Tensor, mask: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+def _ends(values: Tensor, mask: Tensor | None, dim: int) -> tuple[Tensor, Tensor]:
     if values.shape[dim] == 0:
         shape = values.sum(dim)
         return torch.full_like(shape, torch.inf), torch.full_like(shape, -torch.inf)
+    if mask is None:
+        low, high = torch.aminmax(values, dim=dim)
+        return low, high
     low = torch.where(mask, values, torch.inf).amin(dim)
     return low, torch.where(mask, values, -torch.inf).amax(dim)

@@ -23,7 +23,11 @@ from nd_eval.metrics.regression_scores import (
     check_multioutput,
     mean_of_errors,
 )
-from nd_eval.metrics.statistic_metric import StatisticMetric
+from nd_eval.metrics.statistic_metric import AdditiveStatistics, StatisticMetric, check_columns
+
+# Rounding leaves about this share of a sum of squares when a stretch that does not vary is resampled.
+_CONSTANT = 1e-12
+_PIECE = 1 << 13  # times
 
 
 class _MomentsMetric(StatisticMetric):
@@ -35,18 +39,66 @@ class _MomentsMetric(StatisticMetric):
         super().__init__(**kwargs)
         self.num_outputs = num_outputs
 
+    def additive_statistics(self, preds: Tensor, target: Tensor) -> AdditiveStatistics | None:
+        """The metric of these predictions and targets as a function of sums over time; None if it is not one number."""
+        table = self._statistic(preds, target)
+        if self._value(table).ndim:
+            return None
+        whole = PairedMoments(*table)
+        # Sums around the means of the whole lose no digits to an offset; what never varies is left with exact zeros.
+        vary_preds, vary_target = whole.high_preds > whole.low_preds, whole.high_target > whole.low_target
+
+        def rows(preds: Tensor, target: Tensor) -> Tensor:
+            preds, target = (values.to(torch.float64) for values in as_columns(preds, target))
+            p = torch.where(vary_preds, preds - whole.mean_preds, 0.0)
+            y = torch.where(vary_target, target - whole.mean_target, 0.0)
+            parts = [torch.ones_like(p), p, y, p * p, y * y, p * y, self._error(preds, target)]
+            return torch.stack(parts, dim=1).flatten(1)
+
+        def value(sums: Tensor) -> Tensor:
+            return self._value(torch.stack(_moments_of_sums(sums.reshape(len(sums), 7, -1).movedim(0, -1))))
+
+        return AdditiveStatistics(rows, value)
+
     def _statistic(self, preds: Tensor, target: Tensor) -> Tensor:
         preds, target = as_columns(preds, target)
-        tables = self._tables()
-        expected = tables[0].shape[1] if self.num_outputs is None and tables else self.num_outputs
-        if expected is not None and preds.shape[1] != expected:
-            raise ValueError(f"expected {expected} output dimensions; found {preds.shape[1]}")
-        return torch.stack(paired_moments(preds, target, error=self._error))
+        # Pieces that stay in the cache are several times faster, and lose nothing.
+        pieces = [
+            torch.stack(paired_moments(p, y, error=self._error))
+            for p, y in zip(torch.split(preds, _PIECE), torch.split(target, _PIECE), strict=True)
+        ]
+        check_columns(pieces[0], self.num_outputs)
+        return self._merge(pieces)
 
     def _merge(self, tables: list[Tensor]) -> Tensor:
         if len(tables) == 1:
             return tables[0]
+        for table in tables[1:]:
+            check_columns(table, tables[0].shape[1])
         return torch.stack(merge_moments(PairedMoments(*torch.stack(tables, dim=1))))
+
+
+def _moments_of_sums(sums: Tensor) -> PairedMoments:
+    """Moments from the sums of (1, p, y, p², y², p y, error), (7, K, R), where p and y have a mean near 0."""
+    number, p, y, pp, yy, py, error = sums.unbind(0)
+    spreads = []
+    for total, squares in ((p, pp), (y, yy)):
+        spread = squares - total**2 / number
+        spreads.append(torch.where(spread > _CONSTANT * squares, spread, 0.0))
+    ends = torch.ones_like(number)  # whether a side is constant shows in its spread
+    return PairedMoments(
+        number=number,
+        mean_preds=p / number,
+        mean_target=y / number,
+        spread_preds=spreads[0],
+        spread_target=spreads[1],
+        comoment=py - p * y / number,
+        low_preds=-ends,
+        high_preds=ends,
+        low_target=-ends,
+        high_target=ends,
+        error=error,
+    )
 
 
 class R2Score(_MomentsMetric):
@@ -59,6 +111,7 @@ class R2Score(_MomentsMetric):
     """
 
     higher_is_better = True
+    scale = "log_below_one"
 
     def __init__(
         self, *, multioutput: MultiOutput = "uniform_average", num_outputs: int | None = None, **kwargs: Any
@@ -81,6 +134,7 @@ class PearsonCorrCoef(_MomentsMetric):
     """
 
     higher_is_better = True
+    scale = "fisher"
 
     def __init__(
         self, *, multioutput: MultiOutput = "uniform_average", num_outputs: int | None = None, **kwargs: Any
@@ -102,6 +156,7 @@ class MeanSquaredError(_MomentsMetric):
     """
 
     higher_is_better = False
+    scale = "log"
 
     def _value(self, table: Tensor) -> Tensor:
         return mean_of_errors(PairedMoments(*table))
@@ -116,6 +171,7 @@ class MeanAbsoluteError(_MomentsMetric):
     """
 
     higher_is_better = False
+    scale = "log"
     _error = staticmethod(absolute_error)
 
     def _value(self, table: Tensor) -> Tensor:

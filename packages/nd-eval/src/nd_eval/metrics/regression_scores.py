@@ -112,18 +112,18 @@ def check_multioutput(multioutput: str) -> None:
 
 
 def averaged_determination(moments: PairedMoments, multioutput: MultiOutput) -> Tensor:
-    """R² from moments (K,)."""
+    """R² from moments (K,), or of many at once from (K, ...)."""
     return _averaged(*determination(moments), moments.spread_target, multioutput)
 
 
 def averaged_correlation(moments: PairedMoments, multioutput: MultiOutput) -> Tensor:
-    """Pearson's r from moments (K,)."""
+    """Pearson's r from moments (K,), or of many at once from (K, ...)."""
     return _averaged(*correlation(moments), moments.spread_target, multioutput)
 
 
 def mean_of_errors(moments: PairedMoments) -> Tensor:
-    """Mean elementwise error from moments (K,)."""
-    return moments.error.sum() / moments.number.sum()
+    """Mean elementwise error from moments (K,), or of many at once from (K, ...)."""
+    return moments.error.sum(0) / moments.number.sum(0)
 
 
 def _averaged(values: Tensor, defined: Tensor, weights: Tensor, multioutput: MultiOutput) -> Tensor:
@@ -132,4 +132,4 @@ def _averaged(values: Tensor, defined: Tensor, weights: Tensor, multioutput: Mul
     if multioutput == "uniform_average":
         return mean_over(values, defined)[0]
     shares = torch.where(defined, weights, 0.0)
-    return torch.where(defined, values * shares, 0.0).sum() / shares.sum()
+    return torch.where(defined, values * shares, 0.0).sum(0) / shares.sum(0)

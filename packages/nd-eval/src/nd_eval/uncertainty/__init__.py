@@ -1,0 +1,1 @@
+"""Confidence intervals of scores over stitched time, by a block bootstrap."""
