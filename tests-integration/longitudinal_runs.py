@@ -21,7 +21,7 @@ import pandas as pd
 import torch
 
 from converters import diary_sampling, fertility
-from nd_train.longitudinal import cluster_bootstrap
+from nd_eval import cluster_bootstrap
 
 METHODS = ("model", "last_value", "person_mean")
 

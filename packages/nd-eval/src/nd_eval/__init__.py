@@ -24,6 +24,7 @@ from nd_eval.metrics.regression_scores import mae, mse, pearsonr, r2_score
 from nd_eval.stitch import stitch
 from nd_eval.stitched_trace import StitchedTrace
 from nd_eval.uncertainty.block_length import automatic_block_length
+from nd_eval.uncertainty.cluster_bootstrap import ClusterInterval, cluster_bootstrap
 from nd_eval.uncertainty.score_intervals import ConfidenceIntervals, ScoreInterval, bootstrap_interval
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "BitsPerSpike",
     "CircularCorrelation",
     "CircularError",
+    "ClusterInterval",
     "ConfidenceIntervals",
     "DataForDecodingStitchEvaluator",
     "DataForMultiTaskDecodingStitchEvaluator",
@@ -62,6 +64,7 @@ __all__ = [
     "build_metric",
     "circular_correlation",
     "circular_error",
+    "cluster_bootstrap",
     "f1_score",
     "mae",
     "masked_mae",

@@ -1,7 +1,6 @@
 """Longitudinal forecasting: `MILightningModule`, its data module, and the pure functions of its eight steps."""
 
 from nd_train.longitudinal.batch import BatchMasks, UnpackedBatch, batch_masks, check_labels, unpack_batch
-from nd_train.longitudinal.cluster_bootstrap import ClusterInterval, cluster_bootstrap
 from nd_train.longitudinal.data_module import LongitudinalDataModule
 from nd_train.longitudinal.epoch_statistics import EpochStatistics, sequence_rows, subset_scores
 from nd_train.longitudinal.forecast import Forecast, forecast, in_own_units
@@ -20,7 +19,6 @@ from nd_train.longitudinal.trainer_arguments import trainer_arguments
 __all__ = [
     "SUBSETS",
     "BatchMasks",
-    "ClusterInterval",
     "EpochStatistics",
     "Forecast",
     "LongitudinalDataModule",
@@ -33,7 +31,6 @@ __all__ = [
     "batch_masks",
     "build_optimizer",
     "check_labels",
-    "cluster_bootstrap",
     "forecast",
     "forward_model",
     "in_own_units",

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from nd_train.longitudinal import cluster_bootstrap
+from nd_eval import cluster_bootstrap
 
 
 def test_an_interval_of_many_persons_is_that_of_the_standard_error():
