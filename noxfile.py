@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parent
 CONSTRAINTS = ROOT / "constraints" / "checks.txt"
 PEERS = ("torch-brain==0.1.2", "temporaldata==0.1.6")
+EVALUATORS = ("nlb-tools==0.0.4", "falcon-challenge==1.0.2", "ibl-bwb-eval==0.1.0", "edit-distance==1.0.9")
 TOOLS = nox.project.load_toml(ROOT / "pyproject.toml")
 
 nox.needs_version = ">=2025.2.9"
@@ -99,7 +100,7 @@ def install_wheels(
     session.install("--no-deps", "--force-reinstall", *wheels)
 
 
-EVERYTHING = {"nd-train": "report,tensorboard,tables", "nd-data": "nwb,pandas"}
+EVERYTHING = {"nd-train": "report,tensorboard,tables", "nd-eval": "plot,export", "nd-data": "nwb,pandas"}
 
 
 @nox.session
@@ -188,9 +189,10 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def compat(session: nox.Session) -> None:
     """Against temporaldata 0.1.6 and torch_brain 0.1.2, installed beside."""
-    install_wheels(session, list(PACKAGES), *group("integration"), *PEERS)
-    # A second, independent LAMB; its declared torchvision has no part in it.
-    session.install("--no-deps", "timm==1.0.20")
+    install_wheels(session, list(PACKAGES), *group("integration"), *PEERS, extras=EVERYTHING)
+    # A second, independent LAMB, and the evaluators that we export to: what else they declare has no part in it, or is
+    # pinned to versions of long ago.
+    session.install("--no-deps", "timm==1.0.20", *EVALUATORS)
     # The peers' own deprecation warnings are theirs.
     arguments = ["-W", "default", "-m", "compat", *session.posargs]
     session.run("python", "-m", "pytest", "tests-integration/compat", *arguments)

@@ -7,11 +7,11 @@ from pathlib import Path
 import yaml
 
 from nd_data.simulate import simulate_recordings
+from nd_eval.plot import plot_traces
 from nd_models import POYOPlus
 from nd_train.cli import DecoderCommandLine, with_ready_configurations
 from nd_train.results_table import results_console, results_table
 from nd_train.ridge_baseline import ridge_scores
-from nd_train.trace_picture import save_trace_picture
 
 TASK = "cursor_velocity_2d"
 
@@ -69,7 +69,8 @@ def main(arguments: Sequence[str]) -> int:
         }
     console.print(results_table(result, title=f"stitched scores, {stage}, beside", beside=beside))
     if continuous:
-        console.print(f"picture: {save_trace_picture(result, out / 'predicted_and_true.png', task=continuous[0])}")
+        picture = plot_traces(result, task=continuous[0], seconds=20.0).save(out / "predicted_and_true.png")
+        console.print(f"picture: {picture}")
     console.print(f"checkpoint: {command_line.best_checkpoint}")
     return 0
 
