@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nd_data import ArrayDict, Data, Interval, IrregularTimeSeries, collate
-from nd_models import MODALITY_REGISTRY, POYO, POYOPlus
+from nd_models import ARCHITECTURES, MODALITY_REGISTRY, DecoderModel
 
 UNITS = [f"perich/c_1/unit_{i}" for i in range(7)]
 SESSIONS = ["perich/c_1", "perich/c_2"]
@@ -23,6 +23,22 @@ SIZE = {
     "cross_heads": 2,
     "self_heads": 2,
 }
+BINS = {"sequence_length": 1.0, "bin_size": 0.05}
+SIZES: dict[str, dict[str, Any]] = {
+    "POYO": SIZE,
+    "POYOPlus": SIZE,
+    "WienerDecoder": {**BINS, "lags": range(-3, 8)},
+    "MLPDecoder": {**BINS, "lags": range(-3, 4), "dim": 24, "depth": 2},
+    "GRUDecoder": {**BINS, "dim": 24, "depth": 2},
+    "NDTDecoder": {**BINS, "dim": 24, "depth": 2, "dim_head": 8, "heads": 2},
+}
+"""A small size of every architecture; a new one joins here and is held to the contract of all."""
+MODELS = tuple(SIZES)
+MULTITASK = tuple(name for name in MODELS if name != "POYO")
+READOUTS: dict[str, dict[str, Any]] = {
+    name: {"readout_specs": {task: MODALITY_REGISTRY[task] for task in TASKS}} for name in MULTITASK
+}
+READOUTS["POYO"] = {"readout_spec": MODALITY_REGISTRY["cursor_velocity_2d"]}
 CONFIG = {
     "readout": {"readout_id": "cursor_velocity_2d", "weights": {"reach": 5.0}},
     "multitask_readout": [
@@ -71,18 +87,19 @@ def window(*, spikes: int = 60, outputs: int = 25, units: int = 7, seed: int = 0
     return data
 
 
-def build(name: str, **changes: Any) -> POYO | POYOPlus:
+def build(name: str, **changes: Any) -> DecoderModel:
     """A small model with vocabularies; the embeddings are large enough to matter."""
-    arguments = {**SIZE, **changes}
-    model: POYO | POYOPlus
-    if name == "POYO":
-        model = POYO(readout_spec=MODALITY_REGISTRY["cursor_velocity_2d"], emb_init_scale=0.5, **arguments)
-    else:
-        specs = {task: MODALITY_REGISTRY[task] for task in TASKS}
-        model = POYOPlus(readout_specs=specs, emb_init_scale=0.5, **arguments)
+    model = ARCHITECTURES[name](**{"emb_init_scale": 0.5, **SIZES[name], **READOUTS[name], **changes})
     model.unit_emb.initialize_vocab(UNITS)
     model.session_emb.initialize_vocab(SESSIONS)
     return model
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests that take `any_model` or `multitask_model` run for every architecture, or for all with several readouts."""
+    for argument, names in (("any_model", MODELS), ("multitask_model", MULTITASK)):
+        if argument in metafunc.fixturenames:
+            metafunc.parametrize(argument, names)
 
 
 @pytest.fixture
@@ -91,13 +108,13 @@ def make_window() -> Callable[..., Data]:
 
 
 @pytest.fixture
-def make_model() -> Callable[..., POYO | POYOPlus]:
+def make_model() -> Callable[..., DecoderModel]:
     return build
 
 
 @pytest.fixture
 def make_batch() -> Callable[..., dict[str, Any]]:
-    def batch(model: POYO | POYOPlus, windows: Sequence[Data]) -> dict[str, Any]:
+    def batch(model: DecoderModel, windows: Sequence[Data]) -> dict[str, Any]:
         batched: dict[str, Any] = collate([model.tokenize(one) for one in windows])
         return batched
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from nd_models import MODALITY_REGISTRY, POYO, POYOPlus, read_checkpoint
+from nd_models import MODALITY_REGISTRY, POYO, POYOPlus, add_lora, read_checkpoint
 
 VELOCITY = MODALITY_REGISTRY["cursor_velocity_2d"]
 CLASSES = {"POYO": POYO, "POYOPlus": POYOPlus}
@@ -197,3 +197,34 @@ def test_code_in_a_checkpoint_is_not_run(make_model, tmp_path):
     ):
         POYO.load_pretrained(path)
     assert not Exploding.ran
+
+
+def test_every_architecture_comes_back_from_a_checkpoint(any_model, make_model, tmp_path):
+    model = make_model(any_model)
+    path = write(tmp_path / "last.ckpt", model)
+    before = path.read_bytes()
+    loaded = type(model).load_pretrained(path)
+    assert_same_state(loaded, model)
+    assert loaded.to_config() == model.to_config()
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["MLPDecoder", "GRUDecoder", "NDTDecoder"])
+def test_baselines_start_other_tasks_anew_when_asked_to(name, make_model, tmp_path):
+    model = make_model(name)
+    path = write(tmp_path / "last.ckpt", model)
+    with pytest.raises(ValueError, match="skip_readout=True"):
+        type(model).load_pretrained(path, ["running_speed"])
+    loaded = type(model).load_pretrained(path, ["running_speed"], skip_readout=True)
+    assert list(loaded.readout.projections) == ["running_speed"]
+    assert torch.equal(loaded.unit_emb.weight, model.unit_emb.weight)
+
+
+def test_low_rank_changes_come_back_from_a_checkpoint(make_model, tmp_path):
+    model = make_model("POYO")
+    add_lora(model, rank=2, also_train=["session_emb"])
+    loaded = POYO.load_pretrained(write(tmp_path / "last.ckpt", model))
+    assert_same_state(loaded, model)
+    assert loaded.to_config() == model.to_config()
+    learning = {name for name, parameter in loaded.named_parameters() if parameter.requires_grad}
+    assert learning == {name for name, parameter in model.named_parameters() if parameter.requires_grad}

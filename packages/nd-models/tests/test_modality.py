@@ -11,7 +11,8 @@ from nd_models import (
     get_modality_by_id,
     register_modality,
 )
-from nd_models.loss import BinaryCrossEntropyLoss, CrossEntropyLoss, MSELoss
+from nd_models.loss import BinaryCrossEntropyLoss, CrossEntropyLoss, MSELoss, MultilabelCrossEntropyLoss
+from nd_models.readout_configuration import readout_from_config
 
 FIELDS = {
     "dim": 3,
@@ -57,6 +58,24 @@ def test_a_registered_modality_gets_the_next_id(registry):
         register_modality("licks", **{**FIELDS, "type": DataType.BINARY, "loss_fn": BinaryCrossEntropyLoss()})
         == count + 2
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "loss"),
+    [
+        (DataType.CONTINUOUS, MSELoss),
+        (DataType.BINARY, BinaryCrossEntropyLoss),
+        (DataType.MULTINOMIAL, CrossEntropyLoss),
+        (DataType.MULTILABEL, MultilabelCrossEntropyLoss),
+    ],
+)
+def test_every_kind_of_values_has_its_usual_loss(kind, loss, registry):
+    fields = {key: value for key, value in FIELDS.items() if key != "loss_fn"}
+    register_modality("mine", **{**fields, "type": kind})
+    assert type(registry["mine"].loss_fn) is loss
+    described = readout_from_config({"id": 7, **fields, "type": kind.name})
+    assert type(described.loss_fn) is loss
+    assert described.type is kind
 
 
 def test_a_taken_name_is_refused(registry):

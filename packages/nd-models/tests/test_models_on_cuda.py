@@ -11,10 +11,9 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("name", ["POYO", "POYOPlus"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_outputs_and_gradients_equal_those_of_the_cpu(name, dtype, make_model, make_window, make_batch):
-    model = make_model(name).eval()
+def test_outputs_and_gradients_equal_those_of_the_cpu(any_model, dtype, make_model, make_window, make_batch):
+    model = make_model(any_model).eval()
     windows = [make_window(spikes=60), make_window(spikes=5, outputs=3, seed=1), make_window(spikes=0, units=0)]
     inputs = make_batch(model, windows)["model_inputs"]
 

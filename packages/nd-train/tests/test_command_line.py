@@ -11,6 +11,7 @@ import yaml
 import nd_train
 from nd_data import Data
 from nd_models import model_from_config
+from nd_train import NeuralDecoder
 from nd_train.cli import configured_decoder, main, ready_configurations, with_ready_configurations
 
 
@@ -172,6 +173,20 @@ def test_a_run_that_ends_before_its_first_validation_says_so_and_keeps_its_state
     assert "ended before its first validation (1 steps): nothing to test" in capsys.readouterr().out
     (last,) = (tmp_path / "run").rglob("last.ckpt")
     assert torch.load(last, weights_only=True)["global_step"] == 1
+
+
+@whole_run
+@pytest.mark.parametrize("architecture", ["WienerDecoder", "MLPDecoder", "GRUDecoder", "NDTDecoder"])
+def test_a_baseline_trains_and_is_scored_as_the_decoders_are(architecture, arguments, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["nd-train"])
+    network = json.dumps({"architecture": architecture, "sequence_length": 1.0, "bin_size": 0.1})
+    steps = ["--trainer.max_steps=2", "--trainer.val_check_interval=2"]
+    others = [word for word in arguments if not word.startswith("--model.network")]
+    assert main(["fit", f"--model.network={network}", *others, *steps]) == 0
+    scores = json.loads((tmp_path / "run" / "test_scores.json").read_text())
+    assert set(scores["simulated/session_01"]) == {"cursor_velocity_2d", "cursor_position_2d"}
+    (best,) = (tmp_path / "run").rglob("best-*.ckpt")
+    assert type(NeuralDecoder.load_from_checkpoint(best).model).__name__ == architecture
 
 
 def without_splits(recordings, root, *left_out):

@@ -72,7 +72,7 @@ def test_hyperparameters_are_plain_values_that_describe_the_model(make_model):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"model": nn.Linear(2, 2)}, TypeError, "expected a POYO, a POYOPlus or a mapping.*found Linear"),
+        ({"model": nn.Linear(2, 2)}, TypeError, "expected a model of nd_models or a mapping.*found Linear"),
         ({"model": 3}, TypeError, "found int"),
         ({"optimizer": "sgd"}, ValueError, "optimizer: expected 'sparse_lamb' or 'adamw', found 'sgd'"),
         ({"schedule": "cosine"}, ValueError, "schedule: expected 'constant' or 'one_cycle', found 'cosine'"),

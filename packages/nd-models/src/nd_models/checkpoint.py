@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
-from nd_models.constructor_arguments import constructor_arguments, named_architecture
+from nd_models.constructor_arguments import build_model, named_architecture
 from nd_models.readout_configuration import readouts_from_config
 
 PREFIX = "model."
@@ -43,7 +43,7 @@ def load_pretrained_model(
     if named is not None and named != architecture.__name__:
         raise ValueError(f"{path}: the checkpoint holds a {named}, not a {architecture.__name__}")
     try:
-        model = architecture(**constructor_arguments(architecture, {**config, **changes}))
+        model = build_model(architecture, {**config, **changes})
     except (KeyError, TypeError, ValueError) as error:
         error.add_note(f"while building the model that checkpoint {path} describes")
         raise

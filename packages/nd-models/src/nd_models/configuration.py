@@ -4,23 +4,32 @@ from collections.abc import Mapping
 from typing import Any
 
 from nd_data.nearest_names import name_hint
-from nd_models.constructor_arguments import constructor_arguments, named_architecture
+from nd_models.baselines import GRUDecoder, MLPDecoder, NDTDecoder, WienerDecoder
+from nd_models.constructor_arguments import build_model, named_architecture
+from nd_models.decoder_model import DecoderModel
 from nd_models.poyo import POYO
 from nd_models.poyo_plus import POYOPlus
 
-ARCHITECTURES: dict[str, type[POYO] | type[POYOPlus]] = {"POYO": POYO, "POYOPlus": POYOPlus}
+ARCHITECTURES: dict[str, type[DecoderModel]] = {
+    "POYO": POYO,
+    "POYOPlus": POYOPlus,
+    "WienerDecoder": WienerDecoder,
+    "MLPDecoder": MLPDecoder,
+    "GRUDecoder": GRUDecoder,
+    "NDTDecoder": NDTDecoder,
+}
 """The architectures that a configuration can name."""
 
 
-def model_from_config(config: Mapping[str, Any]) -> POYO | POYOPlus:
+def model_from_config(config: Mapping[str, Any]) -> DecoderModel:
     """Build the model that a configuration describes; nothing is imported by name.
 
     Args:
         config: `architecture` and the constructor's arguments, as `model.to_config()` gives them. Readouts may be
-            registered
-            names: `readout_spec: cursor_velocity_2d`, `readout_specs: [cursor_velocity_2d, running_speed]`. Without
-            `architecture`, a configuration with `readout_spec` is a POYO, any other a POYOPlus. A `_target_` such as
-            `torch_brain.models.POYOPlus` names the architecture too.
+            registered names: `readout_spec: cursor_velocity_2d`, `readout_specs: [cursor_velocity_2d, running_speed]`.
+            Without `architecture`, a configuration with `readout_spec` is a POYO, any other a POYOPlus. A `_target_`
+            such as `torch_brain.models.POYOPlus` names the architecture too. `lora` says how `nd_models.add_lora`
+            adapted it.
 
     Returns:
         A fresh model, with vocabularies not initialised.
@@ -39,5 +48,4 @@ def model_from_config(config: Mapping[str, Any]) -> POYO | POYOPlus:
     name = named_architecture(config) or ("POYO" if "readout_spec" in config else "POYOPlus")
     if name not in ARCHITECTURES:
         raise KeyError(f"architecture {name!r} does not exist; {name_hint(name, ARCHITECTURES, noun='known')}")
-    architecture = ARCHITECTURES[name]
-    return architecture(**constructor_arguments(architecture, config))
+    return build_model(ARCHITECTURES[name], config)

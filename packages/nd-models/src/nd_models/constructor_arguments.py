@@ -2,9 +2,12 @@
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
+
+from torch import nn
 
 from nd_data.nearest_names import name_hint
+from nd_models.lora import add_lora
 from nd_models.readout_configuration import readout_from_config, readouts_from_config
 
 
@@ -14,6 +17,32 @@ def named_architecture(config: Mapping[str, Any]) -> str | None:
         return str(config["architecture"])
     target = config.get("_target_")
     return target.rsplit(".", 1)[-1] if isinstance(target, str) else None
+
+
+Model = TypeVar("Model", bound=nn.Module)
+
+_ADAPTATIONS = {"lora": ("rank", "alpha", "dropout", "targets", "also_train")}
+
+
+def build_model(architecture: type[Model], config: Mapping[str, Any]) -> Model:
+    """Build the model that a configuration describes, with the adaptations (`lora`) that it tells of.
+
+    Raises:
+        KeyError: a readout, loss or part that does not exist.
+        ValueError: an argument is missing, unknown or unfit.
+    """
+    arguments = {key: value for key, value in config.items() if key != "lora"}
+    model = architecture(**constructor_arguments(architecture, arguments))
+    adaptation = config.get("lora")
+    if adaptation is not None:
+        known = _ADAPTATIONS["lora"]
+        if not isinstance(adaptation, Mapping):
+            raise ValueError(f"'lora' must be a mapping of {', '.join(known)}, got {adaptation!r}")
+        for key in adaptation:
+            if key not in known:
+                raise ValueError(f"'lora' has no setting {key!r}; {name_hint(str(key), known, noun='known')}")
+        add_lora(model, **adaptation)
+    return model
 
 
 def constructor_arguments(architecture: type, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,9 @@ time point i averaged over its channels; without, the plain mean. Where the weig
 its gradient.
 """
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -109,14 +111,99 @@ class MallowDistanceLoss(Loss):
 
 
 class BinaryCrossEntropyLoss(Loss):
-    """Binary cross-entropy of logits, averaged over the C channels: for binary and multilabel readouts.
+    """Binary cross-entropy of logits, averaged over the C channels: for readouts of yes or no.
 
-    Input: logits (N, C); target: 0 or 1 (or a probability) for each channel, shape (N, C).
+    Input: logits (N, C); target: 0 or 1 (or a probability) for each channel, shape (N, C), or (N,) where C is 1.
+
+    Args:
+        positive_weight: What a positive counts, against 1 for a negative: above 1 where positives are rare.
+
+    Raises:
+        ValueError: the weight is not a positive number.
+
+    >>> BinaryCrossEntropyLoss()(torch.tensor([[0.0]]), torch.tensor([[1.0]])).exp()  # a toss-up costs log 2
+    tensor(2.)
     """
+
+    def __init__(self, positive_weight: float = 1.0) -> None:
+        super().__init__()
+        self.positive_weight = _positive_number("positive_weight", positive_weight)
 
     def per_time_point(self, input: Tensor, target: Tensor) -> Tensor:  # noqa: A002
         """Mean cross-entropy of each time point. Shape: (N,)."""
-        return functional.binary_cross_entropy_with_logits(input, target.to(input.dtype), reduction="none").mean(dim=1)
+        return _cross_entropies(input, target.to(input.dtype), self.positive_weight).mean(dim=1)
+
+    def arguments(self) -> dict[str, Any]:
+        """The constructor's arguments, as far as they are not the usual ones."""
+        return {} if self.positive_weight == 1.0 else {"positive_weight": self.positive_weight}
+
+
+class MultilabelCrossEntropyLoss(Loss):
+    """Binary cross-entropy of each label's logit, averaged over the labels that are known: for any subset of C labels.
+
+    Input: logits (N, C); target: 0 or 1 (or a probability) for each label, shape (N, C). A target of NaN says that
+    nobody knows whether the label holds: it counts for nothing, and a time point without any known label is left out
+    of the mean.
+
+    Args:
+        positive_weights: What a positive counts, against 1 for a negative: one number for all labels or one for each.
+
+    Raises:
+        ValueError: a weight is not a positive number, or their number is not C.
+
+    >>> logits, labels = torch.zeros(1, 3), torch.tensor([[1.0, 0.0, float("nan")]])
+    >>> MultilabelCrossEntropyLoss()(logits, labels).exp()
+    tensor(2.)
+    """
+
+    def __init__(self, positive_weights: float | Sequence[float] = 1.0) -> None:
+        super().__init__()
+        self.positive_weights: float | list[float]
+        if isinstance(positive_weights, (int, float)):
+            self.positive_weights = _positive_number("positive_weights", positive_weights)
+        else:
+            self.positive_weights = [_positive_number("positive_weights", weight) for weight in positive_weights]
+
+    def forward(self, input: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:  # noqa: A002
+        """As `Loss.forward`; time points without a known label weigh nothing."""
+        if target.is_floating_point() and target.shape == input.shape:
+            known = ~target.isnan().all(dim=1)
+            weights = known.to(input.dtype) if weights is None else torch.where(known, weights, 0.0)
+        return super().forward(input, target, weights)
+
+    def per_time_point(self, input: Tensor, target: Tensor) -> Tensor:  # noqa: A002
+        """Mean cross-entropy of each time point over its known labels. Shape: (N,)."""
+        positive_weights: float | Tensor
+        if isinstance(self.positive_weights, float):
+            positive_weights = self.positive_weights
+        else:
+            if len(self.positive_weights) != input.shape[1]:
+                raise ValueError(
+                    f"MultilabelCrossEntropyLoss: {len(self.positive_weights)} positive_weights, but the input has "
+                    f"{input.shape[1]} labels"
+                )
+            positive_weights = input.new_tensor(self.positive_weights)
+        target = target.to(input.dtype)
+        known = ~target.isnan()
+        # NaN has to go before it is used: zero times NaN is NaN, in value and in gradient.
+        losses = _cross_entropies(input, torch.where(known, target, 0.0), positive_weights)
+        return (losses * known).sum(dim=1) / known.sum(dim=1).clamp(min=1)
+
+    def arguments(self) -> dict[str, Any]:
+        """The constructor's arguments, as far as they are not the usual ones."""
+        return {} if self.positive_weights == 1.0 else {"positive_weights": self.positive_weights}
+
+
+def _cross_entropies(logits: Tensor, target: Tensor, positive_weight: float | Tensor) -> Tensor:
+    # -log σ(x) = softplus(-x), which neither overflows nor loses digits.
+    positive = positive_weight * target * functional.softplus(-logits)
+    return positive + (1.0 - target) * functional.softplus(logits)
+
+
+def _positive_number(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not (0 < value < math.inf):
+        raise ValueError(f"{name} must be a positive number, got {value!r}")
+    return float(value)
 
 
 LOSSES: dict[str, type[Loss]] = {
@@ -124,5 +211,6 @@ LOSSES: dict[str, type[Loss]] = {
     "CrossEntropyLoss": CrossEntropyLoss,
     "MallowDistanceLoss": MallowDistanceLoss,
     "BinaryCrossEntropyLoss": BinaryCrossEntropyLoss,
+    "MultilabelCrossEntropyLoss": MultilabelCrossEntropyLoss,
 }
 """The losses that a configuration can name. Add a class of your own under its name to let it travel in checkpoints."""

@@ -7,7 +7,7 @@ from enum import Enum
 from torch import nn
 
 from nd_models.builtin_modalities import BUILTIN_MODALITIES
-from nd_models.loss import CrossEntropyLoss, Loss, MSELoss
+from nd_models.loss import BinaryCrossEntropyLoss, CrossEntropyLoss, Loss, MSELoss, MultilabelCrossEntropyLoss
 
 
 class DataType(Enum):
@@ -71,10 +71,13 @@ class ModalitySpec:
             raise ValueError(f"ModalitySpec: dim must be 1 or more, got {self.dim}")
 
 
-_BUILTIN_LOSSES: dict[DataType, type[Loss]] = {
+DEFAULT_LOSSES: dict[DataType, type[Loss]] = {
     DataType.CONTINUOUS: MSELoss,
+    DataType.BINARY: BinaryCrossEntropyLoss,
     DataType.MULTINOMIAL: CrossEntropyLoss,
+    DataType.MULTILABEL: MultilabelCrossEntropyLoss,
 }
+"""The loss of each kind of values, where nobody names another."""
 
 MODALITY_REGISTRY: dict[str, ModalitySpec] = {
     name: ModalitySpec(
@@ -83,7 +86,7 @@ MODALITY_REGISTRY: dict[str, ModalitySpec] = {
         type=DataType[type_name],
         timestamp_key=f"{group}.timestamps",
         value_key=f"{group}.{values}",
-        loss_fn=_BUILTIN_LOSSES[DataType[type_name]](),
+        loss_fn=DEFAULT_LOSSES[DataType[type_name]](),
     )
     for number, (name, dim, type_name, group, values) in enumerate(BUILTIN_MODALITIES, start=1)
 }
@@ -97,7 +100,7 @@ def register_modality(
     type: DataType,  # noqa: A002 - the field's name
     timestamp_key: str,
     value_key: str,
-    loss_fn: nn.Module,
+    loss_fn: nn.Module | None = None,
 ) -> int:
     """Give a modality a name, so that configurations and models can refer to it.
 
@@ -107,7 +110,7 @@ def register_modality(
         type: Kind of the values.
         timestamp_key: Where a recording keeps the times.
         value_key: Where it keeps the values.
-        loss_fn: Module called as `(input, target, weights)`.
+        loss_fn: Module called as `(input, target, weights)`; None for the one that `DEFAULT_LOSSES` has for the type.
 
     Returns:
         The id of the new modality: one above the highest.
@@ -117,6 +120,8 @@ def register_modality(
     """
     if name in MODALITY_REGISTRY:
         raise ValueError(f"modality {name!r} is already registered, with id {MODALITY_REGISTRY[name].id}")
+    if loss_fn is None:
+        loss_fn = DEFAULT_LOSSES[type]()
     number = max((spec.id for spec in MODALITY_REGISTRY.values()), default=0) + 1
     MODALITY_REGISTRY[name] = ModalitySpec(
         id=number, dim=dim, type=type, timestamp_key=timestamp_key, value_key=value_key, loss_fn=loss_fn

@@ -3,18 +3,22 @@
 Shapes: B windows, N_in input tokens, N_lat latents, N_out queries, C channels of the readout, D width.
 """
 
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nd_data import pad8, track_mask8
+from nd_data import collate, pad8, track_mask8
+from nd_data.batch_form import has_batch_form
+from nd_data.window_values import peek, read_values
 from nd_models.checkpoint import load_pretrained_model
+from nd_models.filled import filled
+from nd_models.input_tokens import INPUT_PATHS
 from nd_models.modality import ModalitySpec
 from nd_models.poyo_backbone import PoyoBackbone
-from nd_models.readout import prepare_for_readout
+from nd_models.readout import ReadoutPaths, prepare_for_readout
 from nd_models.readout_configuration import readout_to_config
 
 if TYPE_CHECKING:
@@ -97,6 +101,7 @@ class POYO(PoyoBackbone):
             t_max=t_max,
         )
         self.readout_spec = readout_spec
+        self._readout_paths = ReadoutPaths(readout_spec, INPUT_PATHS)
         self.readout = nn.Linear(dim, readout_spec.dim)
 
     def forward(
@@ -151,6 +156,7 @@ class POYO(PoyoBackbone):
         sizes: list[int] = output_mask.sum(dim=1).tolist()
         return list(torch.split(output[output_mask], sizes))
 
+    @has_batch_form("tokenize_batch")
     def tokenize(self, data: "Data") -> dict[str, Any]:
         """Turn a window into tokens; the last transform of a dataset.
 
@@ -166,24 +172,55 @@ class POYO(PoyoBackbone):
             KeyError: a unit or session is not in the vocabulary, or the recording lacks what the readout needs.
             ValueError: a vocabulary is not initialised, or configuration and values do not fit.
         """
-        inputs = self.input_and_latent_tokens(data)
-        timestamps, values, weights, eval_mask = prepare_for_readout(data, self.readout_spec)
-        session_index = np.full(len(timestamps), self.session_emb.tokenizer(data.session.id), dtype=np.int64)
-        inputs["output_session_index"] = pad8(session_index)
-        inputs["output_timestamps"] = pad8(timestamps)
-        inputs["output_mask"] = track_mask8(session_index)
+        known = read_values(data, self._readout_paths(data))
+        inputs = self.input_and_latent_tokens(data, known)
+        tokens = self._output_tokens(data, known)
+        tokens["model_inputs"] = {**inputs, **tokens["model_inputs"]}
+        return tokens
+
+    def tokenize_batch(self, windows: "Sequence[Data]") -> dict[str, Any] | None:
+        """Tokenize many windows at once, straight into the padded tensors of a batch.
+
+        Args:
+            windows: B windows, each as `tokenize` takes it.
+
+        Returns:
+            What ``nd_data.collate([model.tokenize(window) for window in windows])`` gives, or None where a subclass
+            makes input tokens of its own, and there is no quicker way than that.
+
+        Raises:
+            KeyError, ValueError: as `tokenize`.
+        """
+        known = [read_values(window, self._readout_paths(window)) for window in windows]
+        inputs = self.input_and_latent_batch(windows, known)
+        if inputs is None:
+            return None
+        batch: dict[str, Any] = collate(list(map(self._output_tokens, windows, known)))
+        batch["model_inputs"] = {**inputs, **batch["model_inputs"]}
+        return batch
+
+    def _output_tokens(self, data: "Data", known: Mapping[str, Any]) -> dict[str, Any]:
+        # The part of `tokenize` that depends on the readout.
+        timestamps, values, weights, eval_mask = prepare_for_readout(data, self.readout_spec, known=known)
+        session_id = peek(data, "session.id")
+        session_index = filled(len(timestamps), self.session_emb.tokenizer(session_id), "int64")
         return {
-            "model_inputs": inputs,
+            "model_inputs": {
+                "output_session_index": pad8(session_index),
+                "output_timestamps": pad8(timestamps),
+                "output_mask": track_mask8(session_index),
+            },
             "target_values": pad8(values),
             "target_weights": pad8(weights),
-            "session_id": data.session.id,
+            "session_id": session_id,
             "absolute_start": data.absolute_start,
             "eval_mask": pad8(eval_mask),
         }
 
     def to_config(self) -> dict[str, Any]:
         """Every constructor argument as plain values, for `nd_models.model_from_config` and for JSON."""
-        return {"architecture": "POYO", **self._arguments, "readout_spec": readout_to_config(self.readout_spec)}
+        readout = readout_to_config(self.readout_spec)
+        return {"architecture": "POYO", **self._arguments, "readout_spec": readout, **self.extra_config()}
 
     @classmethod
     def load_pretrained(

@@ -5,12 +5,16 @@ Shapes: B windows, N_in input tokens, N_lat latents, N_out queries, D width, H h
 
 import logging
 import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from nd_data import pad8, track_mask8
+from nd_models.decoder_model import DecoderModel
+from nd_models.input_tokens import InputTokens
 from nd_models.nn import (
     Dropout,
     Embedding,
@@ -20,7 +24,7 @@ from nd_models.nn import (
     RotarySelfAttention,
     RotaryTimeEmbedding,
 )
-from nd_models.tokens import TokenType, create_linspace_latent_tokens, create_start_end_unit_tokens
+from nd_models.tokens import create_linspace_latent_tokens
 
 if TYPE_CHECKING:
     from nd_data import Data
@@ -31,7 +35,7 @@ _logger = logging.getLogger(__name__)
 _TOKEN_TYPE_ROWS = 4
 
 
-class PoyoBackbone(nn.Module):
+class PoyoBackbone(DecoderModel):
     """A perceiver over spikes: cross-attention into latents, self-attention among them, cross-attention out.
 
     Subclasses add what makes queries and what reads them out. The names of the parts are those of published weights.
@@ -118,9 +122,16 @@ class PoyoBackbone(nn.Module):
         )
         self.dec_ffn = feed_forward()
 
+        self._input_tokens = InputTokens(self.sequence_length)
         self._latent_tokens = create_linspace_latent_tokens(
             0.0, self.sequence_length, step=self.latent_step, num_latents_per_step=num_latents_per_step
         )
+
+    @property
+    def backbone_parts(self) -> tuple[str, ...]:
+        """All but embeddings of units and sessions and the readout, from the readout back to the spikes."""
+        layers = (f"proc_layers.{number}" for number in reversed(range(len(self.proc_layers))))
+        return ("dec_ffn", "dec_atn", *layers, "enc_ffn", "enc_atn", "latent_emb", "token_type_emb")
 
     def decode(
         self,
@@ -151,32 +162,41 @@ class PoyoBackbone(nn.Module):
         decoded: Tensor = output_queries + self.dec_ffn(output_queries)
         return decoded
 
-    def input_and_latent_tokens(self, data: "Data") -> dict[str, Any]:
-        """The part of `tokenize` that does not depend on the readout: spikes, unit tokens and latents."""
-        unit_ids = data.units.id
-        spike_units = np.asarray(data.spikes.unit_index)
-        edge_types, edge_units, edge_times = create_start_end_unit_tokens(unit_ids, 0.0, self.sequence_length)
-        unit_index = np.concatenate([edge_units, spike_units], dtype=np.int64, casting="unsafe")
-        token_type = np.full(len(unit_index), TokenType.DEFAULT, dtype=np.int64)
-        token_type[: len(edge_types)] = edge_types
-        global_index = np.asarray(self.unit_emb.tokenizer(unit_ids), dtype=np.int64)
-        try:
-            unit_index = global_index[unit_index]
-        except IndexError:
-            raise ValueError(
-                f"recording {data.session.id!r}: spikes.unit_index holds {spike_units.max()} but there are only "
-                f"{len(unit_ids)} units"
-            ) from None
+    def input_and_latent_tokens(self, data: "Data", known: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The part of `tokenize` that does not depend on the readout: spikes, unit tokens and latents.
+
+        Args:
+            data: A window.
+            known: What of it was read before (`nd_data.window_values.read_values`).
+        """
+        unit_index, timestamps, token_type = self._input_tokens(data, self.unit_emb, known or {})
         latent_index, latent_times = self._latent_tokens
         return {
             "input_unit_index": pad8(unit_index),
-            "input_timestamps": pad8(np.concatenate([edge_times, data.spikes.timestamps])),
+            "input_timestamps": pad8(timestamps),
             "input_token_type": pad8(token_type),
             "input_mask": track_mask8(unit_index),
             # Copies, so that no later transform writes into the grid of all windows.
             "latent_index": latent_index.copy(),
             "latent_timestamps": latent_times.copy(),
         }
+
+    def input_and_latent_batch(
+        self, windows: "Sequence[Data]", known: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Tensor] | None:
+        """The same for many windows, as `nd_data.collate` makes it of their tokens.
+
+        None where a subclass has its own `input_and_latent_tokens`, which then has the say.
+        """
+        own = getattr(self.input_and_latent_tokens, "__func__", None)
+        if own is not PoyoBackbone.input_and_latent_tokens:
+            return None
+        batch = self._input_tokens.batch(windows, self.unit_emb, known)
+        for name, tokens in zip(("latent_index", "latent_timestamps"), self._latent_tokens, strict=True):
+            repeated = np.empty((len(windows), len(tokens)), dtype=tokens.dtype)
+            repeated[:] = tokens
+            batch[name] = torch.from_numpy(repeated)
+        return batch
 
 
 def _positive_seconds(name: str, value: object) -> float:

@@ -3,26 +3,31 @@
 Shapes: B windows, N_in input tokens, N_lat latents, N_out queries, n queries of one task, D width.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from torch import Tensor
 
 from nd_data import chain, pad8
+from nd_data.batch_form import has_batch_form
+from nd_data.window_values import peek, read_values
 from nd_models.checkpoint import load_pretrained_model
+from nd_models.decoder_model import MultitaskDecoderModel
+from nd_models.filled import filled
+from nd_models.input_tokens import INPUT_PATHS
 from nd_models.modality import MODALITY_REGISTRY, ModalitySpec, check_readout_specs
 from nd_models.nn import MultitaskReadout
 from nd_models.poyo_backbone import PoyoBackbone
-from nd_models.readout import prepare_for_multitask_readout
+from nd_models.readout import ReadoutPaths, prepare_for_multitask_readout
+from nd_models.readout_batch import multitask_batch
 from nd_models.readout_configuration import readout_to_config
 
 if TYPE_CHECKING:
     from nd_data import Data
 
 
-class POYOPlus(PoyoBackbone):
+class POYOPlus(PoyoBackbone, MultitaskDecoderModel):
     """Spikes in, several behaviours or stimuli out, each query asking for one of them.
 
     As `POYO`, with queries made of session, time and task, and a linear readout for each task.
@@ -53,6 +58,8 @@ class POYOPlus(PoyoBackbone):
     >>> sorted(model.readout.projections)
     ['cursor_velocity_2d']
     """
+
+    readout_parts = ("readout", "task_emb")
 
     def __init__(
         self,
@@ -96,6 +103,7 @@ class POYOPlus(PoyoBackbone):
         )
         # A copy: what is registered later is not part of this model.
         self.readout_specs: dict[str, ModalitySpec] = dict(readout_specs)
+        self._readout_paths = ReadoutPaths(self.readout_specs, INPUT_PATHS)
         self.readout = MultitaskReadout(dim=dim, readout_specs=self.readout_specs)
 
     def forward(
@@ -148,6 +156,7 @@ class POYOPlus(PoyoBackbone):
         )
         return predictions
 
+    @has_batch_form("tokenize_batch")
     def tokenize(self, data: "Data") -> dict[str, Any]:
         """Turn a window into tokens; the last transform of a dataset.
 
@@ -164,17 +173,49 @@ class POYOPlus(PoyoBackbone):
                 a readout needs.
             ValueError: a vocabulary is not initialised, or configuration and values do not fit.
         """
-        inputs = self.input_and_latent_tokens(data)
-        timestamps, values, task_index, weights, eval_mask = prepare_for_multitask_readout(data, self.readout_specs)
-        session_index = np.full(len(timestamps), self.session_emb.tokenizer(data.session.id), dtype=np.int64)
-        inputs["output_session_index"] = pad8(session_index)
-        inputs["output_timestamps"] = pad8(timestamps)
-        inputs["output_decoder_index"] = pad8(task_index)
+        known = read_values(data, self._readout_paths(data))
+        inputs = self.input_and_latent_tokens(data, known)
+        tokens = self._output_tokens(data, known)
+        tokens["model_inputs"] = {**inputs, **tokens["model_inputs"]}
+        return tokens
+
+    def tokenize_batch(self, windows: "Sequence[Data]") -> dict[str, Any] | None:
+        """Tokenize many windows at once, straight into the padded tensors of a batch.
+
+        Args:
+            windows: B windows, each as `tokenize` takes it.
+
+        Returns:
+            What ``nd_data.collate([model.tokenize(window) for window in windows])`` gives, or None where a subclass
+            makes input tokens of its own, and there is no quicker way than that.
+
+        Raises:
+            KeyError, ValueError: as `tokenize`.
+        """
+        known = [read_values(window, self._readout_paths(window)) for window in windows]
+        inputs = self.input_and_latent_batch(windows, known)
+        if inputs is None:
+            return None
+        batch = multitask_batch(windows, known, self.readout_specs, self.session_emb)
+        batch["model_inputs"] = {**inputs, **batch["model_inputs"]}
+        return batch
+
+    def _output_tokens(self, data: "Data", known: Mapping[str, Any]) -> dict[str, Any]:
+        # The part of `tokenize` that depends on the readout.
+        timestamps, values, task_index, weights, eval_mask = prepare_for_multitask_readout(
+            data, self.readout_specs, known=known
+        )
+        session_id = peek(data, "session.id")
+        session_index = filled(len(timestamps), self.session_emb.tokenizer(session_id), "int64")
         return {
-            "model_inputs": inputs,
+            "model_inputs": {
+                "output_session_index": pad8(session_index),
+                "output_timestamps": pad8(timestamps),
+                "output_decoder_index": pad8(task_index),
+            },
             "target_values": chain(values, allow_missing_keys=True),
             "target_weights": chain(weights, allow_missing_keys=True),
-            "session_id": data.session.id,
+            "session_id": session_id,
             "absolute_start": data.absolute_start,
             "eval_mask": chain(eval_mask, allow_missing_keys=True),
         }
@@ -182,7 +223,7 @@ class POYOPlus(PoyoBackbone):
     def to_config(self) -> dict[str, Any]:
         """Every constructor argument as plain values, for `nd_models.model_from_config` and for JSON."""
         specs = {name: readout_to_config(spec) for name, spec in self.readout_specs.items()}
-        return {"architecture": "POYOPlus", **self._arguments, "readout_specs": specs}
+        return {"architecture": "POYOPlus", **self._arguments, "readout_specs": specs, **self.extra_config()}
 
     @classmethod
     def load_pretrained(

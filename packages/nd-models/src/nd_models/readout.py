@@ -3,29 +3,45 @@
 Shapes: n time points of one readout, N time points of all readouts together, C channels.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nd_data import isin_interval, resolve_weights_based_on_interval_membership
+from nd_data import isin_interval
 from nd_data.configuration import READOUT_KEYS
+from nd_data.interval_membership import covered, weigh
+from nd_data.interval_paths import interval_at
 from nd_data.nearest_names import name_hint
+from nd_data.window_values import peek
+from nd_models.filled import filled
 from nd_models.modality import MODALITY_REGISTRY, DataType, ModalitySpec
 
 if TYPE_CHECKING:
     from nd_data import Data
 
+#: Configurations whose paths are kept.
+_KEPT_PATHS = 4096
+
+# The usual case first: asking whether something is a Mapping takes long.
+_MAPPING = (dict, Mapping)
+
+_KNOWN_KEYS = frozenset(READOUT_KEYS)
+
+#: Name, what the configuration says about it, and the model's specification.
+Readout = tuple[str, Mapping[str, Any], ModalitySpec]
+
 Targets = tuple[NDArray[np.float64], NDArray[Any], NDArray[np.float32], NDArray[np.bool_]]
 
 
-def prepare_for_readout(data: "Data", readout_spec: ModalitySpec) -> Targets:
+def prepare_for_readout(data: "Data", readout_spec: ModalitySpec, *, known: Mapping[str, Any] | None = None) -> Targets:
     """Times, targets, weights and evaluation mask of a window's single readout, from `data.config["readout"]`.
 
     Args:
         data: A window of a recording, with its configuration.
         readout_spec: What the model predicts.
+        known: What of it was read before (`nd_data.window_values.read_values`).
 
     Returns:
         Times in seconds from the window's start, float64, shape (n,); values, normalised where the configuration says
@@ -45,11 +61,11 @@ def prepare_for_readout(data: "Data", readout_spec: ModalitySpec) -> Targets:
         raise KeyError(
             f"{_where(data)}: readout {name!r} does not exist; {name_hint(name, MODALITY_REGISTRY, noun='known')}"
         )
-    return _targets(data, name, entry, readout_spec)
+    return targets(data, name, entry, readout_spec, known or {})
 
 
 def prepare_for_multitask_readout(
-    data: "Data", readout_specs: Mapping[str, ModalitySpec]
+    data: "Data", readout_specs: Mapping[str, ModalitySpec], *, known: Mapping[str, Any] | None = None
 ) -> tuple[
     NDArray[np.float64],
     dict[str, NDArray[Any]],
@@ -62,6 +78,7 @@ def prepare_for_multitask_readout(
     Args:
         data: A window of a recording, with its configuration.
         readout_specs: The readouts that the model has, by name.
+        known: What of it was read before (`nd_data.window_values.read_values`).
 
     Returns:
         Times, float64, shape (N,), one readout after the other; name to values, shape (n, C) or (n,); the readouts'
@@ -71,35 +88,118 @@ def prepare_for_multitask_readout(
         KeyError: a readout is unknown, or the recording has no such times or values.
         ValueError: the configuration or the values do not fit the readout, or a readout comes twice.
     """
-    entries = _configuration(data, "multitask_readout")
-    if isinstance(entries, (str, Mapping)) or not isinstance(entries, Sequence):
-        raise ValueError(f"{_where(data)}: 'multitask_readout' must be a list of mappings, got {entries!r}")
     times: list[NDArray[np.float64]] = []
     ids: list[NDArray[np.int64]] = []
     values: dict[str, NDArray[Any]] = {}
     weights: dict[str, NDArray[np.float32]] = {}
     masks: dict[str, NDArray[np.bool_]] = {}
+    for name, entry, spec in multitask_readouts(data, readout_specs, {}):
+        timestamps, values[name], weights[name], masks[name] = targets(data, name, entry, spec, known or {})
+        times.append(timestamps)
+        ids.append(filled(len(timestamps), spec.id, np.int64))
+    if len(times) == 1:
+        return times[0], values, ids[0], weights, masks
+    if not times:
+        return np.zeros(0), values, np.zeros(0, dtype=np.int64), weights, masks
+    return np.concatenate(times), values, np.concatenate(ids), weights, masks
+
+
+def multitask_readouts(
+    data: "Data", readout_specs: Mapping[str, ModalitySpec], valid: dict[int, list[Readout]]
+) -> list[Readout]:
+    """The readouts that a window's configuration asks for, checked.
+
+    Args:
+        data: A window of a recording, with its configuration.
+        readout_specs: The readouts that the model has, by name.
+        valid: Configurations that were checked before, by their id, and still exist unchanged; this one is added.
+
+    Raises:
+        KeyError: a readout is unknown.
+        ValueError: there is no such configuration, or it makes no sense.
+    """
+    entries = _configuration(data, "multitask_readout")
+    known = valid.get(id(entries))
+    if known is not None:
+        return known
+    if not isinstance(entries, (list, tuple)):
+        raise ValueError(f"{_where(data)}: 'multitask_readout' must be a list of mappings, got {entries!r}")
+    readouts: dict[str, Readout] = {}
     for entry in entries:
         name = _readout_id(data, entry)
         if name not in readout_specs:
             raise KeyError(
                 f"{_where(data)}: the model has no readout {name!r}; {name_hint(name, readout_specs, noun='known')}"
             )
-        if name in values:
+        if name in readouts:
             raise ValueError(f"{_where(data)}: readout {name!r} comes twice in 'multitask_readout'")
-        spec = readout_specs[name]
-        timestamps, values[name], weights[name], masks[name] = _targets(data, name, entry, spec)
-        times.append(timestamps)
-        ids.append(np.full(len(timestamps), spec.id, dtype=np.int64))
-    if not times:
-        return np.zeros(0), values, np.zeros(0, dtype=np.int64), weights, masks
-    return np.concatenate(times), values, np.concatenate(ids), weights, masks
+        readouts[name] = name, entry, readout_specs[name]
+    found = valid[id(entries)] = list(readouts.values())
+    return found
 
 
-def _targets(data: "Data", name: str, entry: Mapping[str, Any], spec: ModalitySpec) -> Targets:
-    timestamps = _attribute(data, name, "timestamp_key", entry.get("timestamp_key", spec.timestamp_key))
+class ReadoutPaths:
+    """The paths of all that the readouts of a window need, to read them in one go.
+
+    They are kept for each configuration, which windows share. They are hints: what a configuration that was changed
+    meanwhile needs besides is read one by one.
+
+    Args:
+        readout_specs: The readouts that the model has, by name, or its single one.
+        always: What every window needs.
+    """
+
+    def __init__(self, readout_specs: Mapping[str, ModalitySpec] | ModalitySpec, always: tuple[str, ...]) -> None:
+        self._readout_specs = readout_specs
+        self._always = always
+        self._known: dict[int, tuple[object, tuple[str, ...]]] = {}
+
+    def __call__(self, data: "Data") -> tuple[str, ...]:
+        """The paths for a window; nothing is checked here, and what makes no sense is passed over."""
+        config = _config(data)
+        if not isinstance(config, _MAPPING):
+            return self._always
+        entries = config.get("readout" if isinstance(self._readout_specs, ModalitySpec) else "multitask_readout")
+        known = self._known.get(id(entries))
+        if known is None or known[0] is not entries:
+            if len(self._known) >= _KEPT_PATHS:
+                self._known.clear()
+            known = self._known[id(entries)] = entries, (*self._always, *self._paths(entries))
+        return known[1]
+
+    def _paths(self, entries: object) -> list[str]:
+        specs = self._readout_specs
+        paths: list[object] = []
+        for entry in entries if isinstance(entries, (list, tuple)) else [entries]:
+            if not isinstance(entry, Mapping):
+                continue
+            spec = specs if isinstance(specs, ModalitySpec) else specs.get(str(entry.get("readout_id")))
+            if spec is not None:
+                paths += (entry.get("timestamp_key", spec.timestamp_key), entry.get("value_key", spec.value_key))
+            weights = entry.get("weights")
+            paths += (entry.get("eval_interval"), *(weights if isinstance(weights, Mapping) else ()))
+        return [path for path in paths if isinstance(path, str)]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._readout_specs, self._always)  # what is kept is of no use in another process
+
+
+def targets(data: "Data", name: str, entry: Mapping[str, Any], spec: ModalitySpec, known: Mapping[str, Any]) -> Targets:
+    """Times, targets, weights and evaluation mask of one readout of a window.
+
+    Args:
+        data: A window of a recording.
+        name: The readout's name.
+        entry: What the configuration says about it.
+        spec: The model's readout.
+        known: What of the window was read before (`nd_data.window_values.read_values`).
+
+    Raises:
+        KeyError, ValueError: as `prepare_for_readout`.
+    """
+    timestamps = _attribute(data, name, "timestamp_key", entry.get("timestamp_key", spec.timestamp_key), known)
     value_key = entry.get("value_key", spec.value_key)
-    values = _attribute(data, name, "value_key", value_key)
+    values = _attribute(data, name, "value_key", value_key, known)
     if len(values) != len(timestamps):
         raise ValueError(f"{_where(data)}: readout {name!r} has {len(values)} values but {len(timestamps)} timestamps")
     if "normalize_mean" in entry:
@@ -113,12 +213,22 @@ def _targets(data: "Data", name: str, entry: Mapping[str, Any], spec: ModalitySp
         values = values.astype(np.float32)
     _check_values(data, name, value_key, values, spec)
 
-    weights = resolve_weights_based_on_interval_membership(timestamps, data, entry.get("weights"))
-    mask = np.ones(len(timestamps), dtype=np.bool_)
-    if entry.get("eval_interval") is not None:
-        interval = _attribute(data, name, "eval_interval", entry["eval_interval"])
-        mask = isin_interval(timestamps, interval)
-    return timestamps, values, weights, mask
+    weighted = (entry.get("weights") or {}).items()
+    weights = weigh(timestamps, [(_bounds(data, path, known), weight) for path, weight in weighted])
+    where = entry.get("eval_interval")
+    if where is None:
+        return timestamps, values, weights, filled(len(timestamps), True, np.bool_)
+    if isinstance(known.get(where), tuple):
+        return timestamps, values, weights, covered(timestamps, *known[where])
+    return timestamps, values, weights, isin_interval(timestamps, _attribute(data, name, "eval_interval", where, {}))
+
+
+def _bounds(data: "Data", path: str, known: Mapping[str, Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    bounds = known.get(path)
+    if isinstance(bounds, tuple):
+        return bounds
+    interval = interval_at(data, path)
+    return interval.start, interval.end
 
 
 def _statistic(data: "Data", name: str, entry: Mapping[str, Any], key: str, values: NDArray[Any]) -> Any:
@@ -135,22 +245,35 @@ def _statistic(data: "Data", name: str, entry: Mapping[str, Any], key: str, valu
 
 
 def _check_values(data: "Data", name: str, value_key: str, values: NDArray[Any], spec: ModalitySpec) -> None:
-    where = f"{_where(data)}: readout {name!r} ({value_key})"
     if spec.type is DataType.MULTINOMIAL:
         if values.ndim != 1 or values.dtype.kind not in "iu":
-            raise ValueError(
-                f"{where}: class indices must be integers of shape (n,), got {values.dtype} {values.shape}"
+            found = f"class indices must be integers of shape (n,), got {values.dtype} {values.shape}"
+        elif values.size and not (values.min() >= 0 and values.max() < spec.dim):
+            found = (
+                f"classes must be 0 to {spec.dim - 1}, found {values.min()} to {values.max()}; give the ModalitySpec a "
+                "larger dim or renumber the classes"
             )
-        if values.size and not (values.min() >= 0 and values.max() < spec.dim):
-            raise ValueError(
-                f"{where}: classes must be 0 to {spec.dim - 1}, found {values.min()} to {values.max()}; "
-                "give the ModalitySpec a larger dim or renumber the classes"
-            )
+        else:
+            return
     elif values.shape[1:] != (spec.dim,) and not (values.ndim == 1 and spec.dim == 1):
-        raise ValueError(f"{where}: values must have shape (n, {spec.dim}), got {values.shape}")
+        found = f"values must have shape (n, {spec.dim}), got {values.shape}"
+    elif spec.type in (DataType.BINARY, DataType.MULTILABEL) and not _are_yes_or_no(values, spec):
+        unknown = " (NaN where nobody knows)" if spec.type is DataType.MULTILABEL else ""
+        found = f"values must be 0, 1 or a probability between{unknown}, found {values.min()} to {values.max()}"
+    else:
+        return
+    raise ValueError(f"{_where(data)}: readout {name!r} ({value_key}): {found}")
 
 
-def _attribute(data: "Data", name: str, role: str, key: str) -> Any:
+def _are_yes_or_no(values: NDArray[Any], spec: ModalitySpec) -> bool:
+    fine = (values >= 0) & (values <= 1)
+    return bool(np.all(fine | np.isnan(values) if spec.type is DataType.MULTILABEL else fine))
+
+
+def _attribute(data: "Data", name: str, role: str, key: str, known: Mapping[str, Any]) -> Any:
+    value = known.get(key)
+    if isinstance(value, np.ndarray):
+        return value
     try:
         return data.get_nested_attribute(key)
     except (AttributeError, KeyError):
@@ -175,8 +298,8 @@ def _where_the_path_ends(data: "Data", key: str) -> tuple[str, list[str]]:
 
 
 def _configuration(data: "Data", key: str) -> Any:
-    config = getattr(data, "config", None)
-    if not isinstance(config, Mapping):
+    config = _config(data)
+    if not isinstance(config, _MAPPING):
         raise ValueError(f"{_where(data)}: no configuration says what to read out; build the Dataset with config=…")
     if key not in config:
         raise ValueError(
@@ -186,14 +309,21 @@ def _configuration(data: "Data", key: str) -> Any:
     return config[key]
 
 
+def _config(data: "Data") -> Any:
+    try:
+        return peek(data, "config")
+    except AttributeError:
+        return None
+
+
 def _readout_id(data: "Data", entry: Any) -> str:
-    if not isinstance(entry, Mapping):
+    if not isinstance(entry, _MAPPING):
         raise ValueError(f"{_where(data)}: a readout's entry must be a mapping with a 'readout_id', got {entry!r}")
-    for key in entry:
-        if key not in READOUT_KEYS:
-            raise ValueError(
-                f"{_where(data)}: unknown key {key!r} of a readout; {name_hint(str(key), READOUT_KEYS, noun='known')}"
-            )
+    if not entry.keys() <= _KNOWN_KEYS:
+        key = next(key for key in entry if key not in _KNOWN_KEYS)
+        raise ValueError(
+            f"{_where(data)}: unknown key {key!r} of a readout; {name_hint(str(key), READOUT_KEYS, noun='known')}"
+        )
     if "readout_id" not in entry:
         raise ValueError(f"{_where(data)}: a readout's entry lacks 'readout_id': {dict(entry)!r}")
     return str(entry["readout_id"])

@@ -5,7 +5,7 @@ from typing import Any
 
 from nd_data.nearest_names import name_hint
 from nd_models.loss import LOSSES, Loss
-from nd_models.modality import MODALITY_REGISTRY, DataType, ModalitySpec
+from nd_models.modality import DEFAULT_LOSSES, MODALITY_REGISTRY, DataType, ModalitySpec
 
 _FIELDS = ("id", "dim", "type", "loss_fn", "timestamp_key", "value_key")
 
@@ -42,7 +42,7 @@ def readout_from_config(description: Any) -> ModalitySpec:
 
     Args:
         description: A `ModalitySpec` (returned as it is), a registered name, or a mapping as `readout_to_config` gives
-            it; in the mapping, `loss_fn` may be just the loss's name.
+            it; in the mapping, `loss_fn` may be just the loss's name, or absent for the type's usual loss.
 
     Raises:
         KeyError: no readout or loss of this name.
@@ -61,7 +61,7 @@ def readout_from_config(description: Any) -> ModalitySpec:
     for key in description:
         if key not in _FIELDS:
             raise ValueError(f"unknown field {key!r} of a readout; {name_hint(str(key), _FIELDS, noun='known')}")
-    absent = [field for field in _FIELDS if field not in description]
+    absent = [field for field in _FIELDS if field not in description and field != "loss_fn"]
     if absent:
         raise ValueError(f"a readout's description lacks {', '.join(map(repr, absent))}: {dict(description)!r}")
     kind = description["type"]
@@ -71,7 +71,8 @@ def readout_from_config(description: Any) -> ModalitySpec:
                 f"readout type {kind!r} does not exist; {name_hint(str(kind), DataType.__members__, noun='known')}"
             )
         kind = DataType[kind]
-    return ModalitySpec(**{**description, "type": kind, "loss_fn": _loss_from_config(description["loss_fn"])})
+    loss = _loss_from_config(description["loss_fn"]) if "loss_fn" in description else DEFAULT_LOSSES[kind]()
+    return ModalitySpec(**{**description, "type": kind, "loss_fn": loss})
 
 
 def readouts_from_config(description: Any) -> dict[str, ModalitySpec]:

@@ -13,7 +13,7 @@ import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
-from nd_models import POYO
+from nd_models import MultitaskDecoderModel
 from nd_models.checkpoint import read_checkpoint
 from nd_train.callbacks import DecodingStitchEvaluator, MultiTaskDecodingStitchEvaluator
 from nd_train.callbacks.last_checkpoint import LastCheckpoint
@@ -109,7 +109,7 @@ class DecoderCommandLine(LightningCLI):
     def instantiate_classes(self) -> None:
         """Build module, data module and trainer, and give the trainer its evaluator."""
         super().instantiate_classes()
-        single = isinstance(self.model.model, POYO)
+        single = not isinstance(self.model.model, MultitaskDecoderModel)
         self.evaluator = DecodingStitchEvaluator() if single else MultiTaskDecodingStitchEvaluator()
         # Before the checkpoint callback, which reads what the evaluator logs.
         self.trainer.callbacks.insert(0, self.evaluator)  # type: ignore[attr-defined]  # it has; its annotation lacks it

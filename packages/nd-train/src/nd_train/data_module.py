@@ -12,11 +12,11 @@ from nd_data import Data, Dataset, ResumableDataLoader, collate
 from nd_data.samplers import DistributedStitchingFixedWindowSampler, RandomFixedWindowSampler
 from nd_data.split_domain import split_names
 from nd_data.transforms import Compose, UnitDropout
-from nd_models import POYO, POYOPlus
+from nd_models import DecoderModel, MultitaskDecoderModel
 from nd_train.configured_metrics import SessionMetrics, configured_metrics
 
 Transform = Callable[[Data], Any]
-Model = POYO | POYOPlus
+Model = DecoderModel
 
 
 class NeuralDataModule(L.LightningDataModule):
@@ -108,8 +108,8 @@ class NeuralDataModule(L.LightningDataModule):
     def get_metrics(self, split: str = "valid") -> SessionMetrics:
         """Metrics per session and task, as the configuration names them (see `configured_metrics`)."""
         model = self.model
-        if isinstance(model, POYOPlus):
-            specs: Mapping[str, Any] = model.readout.readout_specs
+        if isinstance(model, MultitaskDecoderModel):
+            specs: Mapping[str, Any] = model.readout_specs
         else:
             readouts = {c["readout"]["readout_id"] for c in self.dataset(split).get_recording_config_dict().values()}
             specs = dict.fromkeys(readouts, model.readout_spec)

@@ -1,4 +1,4 @@
-"""The LightningModule that trains and evaluates a decoder of spikes: POYO or POYO+.
+"""The LightningModule that trains and evaluates a decoder of spikes: POYO, POYO+ or a baseline of nd_models.
 
 B windows, N_out queries (padded), D output width.
 """
@@ -6,7 +6,7 @@ B windows, N_out queries (padded), D output width.
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
 import lightning as L
 import torch
@@ -14,7 +14,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from nd_eval import DataForDecodingStitchEvaluator, DataForMultiTaskDecodingStitchEvaluator
-from nd_models import POYO, POYOPlus, model_from_config
+from nd_models import DecoderModel, ModalitySpec, MultitaskDecoderModel, model_from_config
 from nd_optim import SparseLamb
 from nd_train.multitask_loss import multitask_loss
 
@@ -22,7 +22,7 @@ StitchData = DataForDecodingStitchEvaluator | DataForMultiTaskDecodingStitchEval
 
 
 class NeuralDecoder(L.LightningModule):
-    """Train POYO or POYO+ on windows of recordings, and hand its outputs to a stitching evaluator.
+    """Train a decoder on windows of recordings, and hand its outputs to a stitching evaluator.
 
     Built from a model, or from a mapping of its constructor's arguments (``architecture`` names the class; without it,
     a mapping with ``readout_spec`` is a POYO and any other a POYO+). The checkpoint keeps that mapping as plain values,
@@ -38,11 +38,11 @@ class NeuralDecoder(L.LightningModule):
         warmup: Share of the steps that the learning rate rises, in ``"one_cycle"``.
 
     Raises:
-        TypeError: `model` is neither a POYO, nor a POYO+, nor a mapping.
+        TypeError: `model` is neither a `nd_models.DecoderModel` nor a mapping.
         ValueError: an unknown `optimizer` or `schedule`.
     """
 
-    model: POYO | POYOPlus
+    model: DecoderModel
 
     def __init__(
         self,
@@ -114,19 +114,20 @@ class NeuralDecoder(L.LightningModule):
         Returns:
             The loss and, for several tasks, each task's own.
         """
-        if isinstance(self.model, POYOPlus):
+        if isinstance(self.model, MultitaskDecoderModel):
             return multitask_loss(
                 outputs,
                 batch["target_values"],
                 batch["target_weights"],
                 output_decoder_index=batch["model_inputs"]["output_decoder_index"],
-                readout_specs=self.model.readout.readout_specs,
+                readout_specs=self.model.readout_specs,
             )
         mask = batch["model_inputs"]["output_mask"]
         targets, weights = batch["target_values"][mask], batch["target_weights"][mask]
         if targets.is_floating_point():
             targets = targets.to(outputs.dtype)
-        return self.model.readout_spec.loss_fn(outputs[mask], targets, weights.to(outputs.dtype)), {}
+        readout = cast("ModalitySpec", self.model.readout_spec)
+        return readout.loss_fn(outputs[mask], targets, weights.to(outputs.dtype)), {}
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:  # noqa: ARG002  # Lightning's signature
         """One step: forward, loss, logs (``train_loss`` and, for several tasks, ``train_loss/<task>``)."""
@@ -159,7 +160,7 @@ class NeuralDecoder(L.LightningModule):
 
     def _evaluation_step(self, batch: Mapping[str, Any]) -> StitchData:
         inputs = batch["model_inputs"]
-        if isinstance(self.model, POYOPlus):
+        if isinstance(self.model, MultitaskDecoderModel):
             return DataForMultiTaskDecodingStitchEvaluator(
                 timestamps=inputs["output_timestamps"],
                 preds=self.model(**inputs, unpack_output=True),
@@ -227,14 +228,14 @@ class NeuralDecoder(L.LightningModule):
         ]
 
 
-def _as_model(model: nn.Module | Mapping[str, Any]) -> POYO | POYOPlus:
+def _as_model(model: nn.Module | Mapping[str, Any]) -> DecoderModel:
     if isinstance(model, Mapping):
         configuration = dict(model)
         if "architecture" not in configuration:
             configuration["architecture"] = "POYO" if "readout_spec" in configuration else "POYOPlus"
         model = model_from_config(configuration)
-    if not isinstance(model, POYO | POYOPlus):
+    if not isinstance(model, DecoderModel):
         raise TypeError(
-            f"model: expected a POYO, a POYOPlus or a mapping of their arguments, found {type(model).__name__}"
+            f"model: expected a model of nd_models or a mapping of its arguments, found {type(model).__name__}"
         )
     return model

@@ -8,7 +8,7 @@ import yaml
 
 from nd_data.simulate import simulate_recordings
 from nd_eval.plot import plot_traces
-from nd_models import POYOPlus
+from nd_models import MultitaskDecoderModel
 from nd_train.cli import DecoderCommandLine, with_ready_configurations
 from nd_train.results_table import results_console, results_table
 from nd_train.ridge_baseline import ridge_scores
@@ -59,8 +59,8 @@ def main(arguments: Sequence[str]) -> int:
     tasks = sorted({task for by_task in result.scores.values() for task in by_task})
     continuous = [task for task in tasks if "r2" in next(s[task] for s in result.scores.values() if task in s)]
     # Ridge regression learns from the validation split too: without a test split there is nothing to score it on.
-    if continuous and stage == "test" and isinstance(model, POYOPlus):
-        spec = model.readout.readout_specs[continuous[0]]
+    if continuous and stage == "test" and isinstance(model, MultitaskDecoderModel):
+        spec = model.readout_specs[continuous[0]]
         beside["ridge R²"] = ridge_scores(root, config, spec, window_length=model.sequence_length)
     if ceiling:
         beside["ceiling R²"] = ceiling

@@ -292,7 +292,7 @@ class InfiniteVocabEmbedding(nn.Module):
         if incoming is None:
             missing_keys.append(vocab_key)
             return
-        _check_vocab(incoming, weight, vocab_key)
+        check_vocab(incoming, weight, vocab_key)
         in_row_order = sorted(incoming, key=incoming.__getitem__)
         if self.vocab is None:
             with torch.no_grad():
@@ -308,10 +308,7 @@ class InfiniteVocabEmbedding(nn.Module):
         known = self._require_vocab()
         absent = [name for name in known if name not in incoming]
         surplus = [name for name in incoming if name not in known]
-        advice = (
-            "load into a model whose vocabulary is not initialised, then use extend_vocab() for new names and "
-            "subset_vocab() to drop names"
-        )
+        advice = "nd_models.load_overlapping_state(model, state) takes the rows of names that both have, and reports"
         if absent:
             raise ValueError(
                 f"{vocab_key}: {len(absent)} {self.kind} names of this module are not in the state, first "
@@ -340,7 +337,17 @@ def _materialized(parameter: nn.Parameter, shape: tuple[int, ...]) -> nn.Paramet
     return parameter
 
 
-def _check_vocab(vocab: object, weight: Tensor, key: str) -> None:
+def check_vocab(vocab: object, weight: Tensor, key: str) -> None:
+    """Refuse a vocabulary that does not number the rows of its weight.
+
+    Args:
+        vocab: What a state has as vocabulary.
+        weight: Shape: (V, D).
+        key: Its name in the state, for the error.
+
+    Raises:
+        ValueError: it is no mapping from V names to the rows 0 to V − 1, with the padding name at 0.
+    """
     if (
         not isinstance(vocab, Mapping)
         or sorted(vocab.values()) != list(range(len(weight)))

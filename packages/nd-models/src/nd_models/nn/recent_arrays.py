@@ -1,12 +1,47 @@
 """A short memory for arrays of names that come again and again."""
 
 from collections import OrderedDict
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nd_data.constant_array import is_constant
+
 _REMEMBERED_ARRAYS = 64
+_REMEMBERED_CONSTANTS = 4096
+
+Kept = TypeVar("Kept")
+
+
+class ConstantArrays(Generic[Kept]):
+    """What was worked out from arrays that can never change, found again by the array itself.
+
+    The unit ids of a recording are one such array for all windows of a dataset (`nd_data.constant_array`). Only the
+    very same object is recognised, and it is kept alive, so that no other can take its place.
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[int, tuple[NDArray[Any], np.dtype[Any], tuple[int, ...], Kept]] = {}
+
+    def find(self, array: "NDArray[Any]") -> Kept | None:
+        """What was kept for this array, or None."""
+        entry = self._entries.get(id(array))
+        # dtype and shape are all that may still be set on it.
+        if entry is None or entry[0] is not array or entry[1] is not array.dtype or entry[2] != array.shape:
+            return None
+        return entry[3]
+
+    def keep(self, array: "NDArray[Any]", kept: Kept) -> None:
+        """Remember something for an array, if the array can never change; in place of the oldest if there are many."""
+        if not is_constant(array):
+            return
+        if len(self._entries) >= _REMEMBERED_CONSTANTS:
+            self._entries.pop(next(iter(self._entries), 0), None)
+        self._entries[id(array)] = array, array.dtype, array.shape, kept
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), ()  # of no use in another process, where the arrays are other objects
 
 
 class RecentArrays:
