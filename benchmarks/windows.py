@@ -2,12 +2,11 @@
 
     python benchmarks/windows.py                             # a table, then JSON lines
     python benchmarks/windows.py --quick                     # small recordings, few repetitions
-    python benchmarks/windows.py --recordings 100 1000       # how opening grows with the number of recordings
 
 temporaldata's own writer makes the recordings in a temporary folder, which goes when the run ends. The two take turns,
 each time on other windows drawn at random from the training split. The ratio of processor times is the steadier one on
-a machine that others use too. Memory, and what opening many recordings takes, are measured in a process of each one's
-own. Without torch_brain 0.1.2 our writer makes the files and only our column is filled.
+a machine that others use too. Memory is measured in a process of each one's own. Without torch_brain 0.1.2 our writer
+makes the files and only our column is filled. `opening.py` measures how many recordings are opened.
 """
 
 import argparse
@@ -34,7 +33,7 @@ from torch.utils.data import DataLoader
 UNITS, RATE, WINDOW, BATCH = 100, 8.0, 1.0, 32
 BUDGET = 25.0  # seconds for one figure, so that a busy machine makes fewer repetitions and not a longer run
 READOUT = "cursor_velocity_2d"
-SESSIONS, MANY = "sessions", "many"  # the two brainsets: those to cut windows from, and those only to open
+SESSIONS = "sessions"  # the brainset
 CONFIGURATION = """\
 - selection: [{{brainset: {brainset}}}]
   config:
@@ -44,10 +43,10 @@ CONFIGURATION = """\
 """
 GOALS = {
     "slice, read spikes and velocity": "≤ 70 µs",
+    "tokenize (POYO+)": "≥ 8 ×",
     "DataLoader, 0 workers": "≥ 30 ×, aim 50 ×",
     "DataLoader, 2 workers": "≥ 30 ×",
-    "open 300 recordings, again": "≥ 20 ×",
-    "open 300 recordings, memory": "< 50 MB",
+    "leakage check, share of loading": "< 2 %",
 }
 
 Address = tuple[str, float, float]
@@ -289,6 +288,7 @@ def compare_windows(table: Table, readers: Sequence[Reader], windows: Sequence[A
             return len(chunk)
 
         table.add_times(figure, take_turns(cut, readers, chunks), "µs")
+    table.add_times("tokenize (POYO+)", tokenize_alone(readers, chunks), "µs")
 
     def collate(contestant: tuple[Reader, list[Any]], times: int) -> int:
         for _ in range(times):
@@ -297,6 +297,40 @@ def compare_windows(table: Table, readers: Sequence[Reader], windows: Sequence[A
 
     contestants = [(reader, reader.tokenize(windows[:BATCH])) for reader in readers]
     table.add_times(f"collate {BATCH} windows", take_turns(collate, contestants, (repeats + 1) * [10]), "ms")
+
+
+def tokenize_alone(readers: Sequence[Reader], chunks: Sequence[Sequence[Address]]) -> list[Taken]:
+    """A window that was sliced before; the arrays it needs are read as part of it, because both libraries are lazy."""
+    taken: list[list[Taken]] = [[] for _ in readers]
+    for chunk in chunks:
+        for reader, series in zip(readers, taken, strict=True):
+            samples = [reader.dataset.get(*window) for window in chunk]
+            elapsed, _ = timed(
+                lambda made, tokenize: [tokenize(one) for one in made], samples, reader.dataset.transform
+            )
+            series.append(elapsed / len(chunk))
+    return [median(series[1:]) for series in taken]
+
+
+def compare_leakage_check(table: Table, reader: Reader, windows: Sequence[Address], *, repeats: int) -> None:
+    """Our processor time for the check that a window stays in its split, as a share of that of loading the window."""
+    dataset, unchecked = reader.dataset, Reader(reader.side, Path(reader.dataset.root)).dataset
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        unchecked.disable_data_leakage_check()
+
+    def slice_all(one: Any) -> None:
+        for window in windows:
+            one.get(*window)
+
+    spent: dict[str, list[float]] = {"with": [], "without": [], "load": []}
+    for _ in range(repeats + 1):
+        spent["with"].append(timed(slice_all, dataset)[0].processor)
+        spent["without"].append(timed(slice_all, unchecked)[0].processor)
+        spent["load"].append(timed(reader.load, windows, 0)[0].processor)
+    middle = {name: statistics.median(series[1:]) for name, series in spent.items()}
+    share = 100 * max(middle["with"] - middle["without"], 0.0) / middle["load"]
+    table.add("leakage check, share of loading", (share, None), "%", (None, None))
 
 
 def compare_loaders(
@@ -332,28 +366,6 @@ def run_child(what: str, side: str, root: Path) -> dict[str, float] | None:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def open_recordings(side: Side, root: Path) -> dict[str, float]:
-    """Open all recordings and ask for unit ids and intervals, twice, the second time with a new dataset."""
-
-    def ask() -> Any:
-        dataset = side.dataset(str(root), config=root / f"{MANY}.yaml", split="train")
-        units = dataset.get_unit_ids()
-        intervals = dataset.get_sampling_intervals()
-        if len(units) != UNITS * len(intervals):
-            raise AssertionError(f"{len(units)} unit ids of {len(intervals)} recordings")
-        return dataset, intervals
-
-    start_peak_anew()
-    before, descriptors = memory("VmHWM"), count_descriptors()
-    first, held = timed(ask)
-    found = {"memory": memory("VmHWM") - before, "descriptors": count_descriptors() - descriptors}
-    del held
-    again, _ = timed(ask)
-    for name, taken in (("first", first), ("again", again)):
-        found |= {name: taken.wall, f"{name}_processor": taken.processor}
-    return found
-
-
 def read_windows(side: Side, root: Path) -> dict[str, float]:
     """What 640 windows through a DataLoader add to the memory of a process that has imported everything."""
     windows = random_windows(root, 20 * BATCH)
@@ -364,7 +376,7 @@ def read_windows(side: Side, root: Path) -> dict[str, float]:
     return {"memory": memory("VmHWM") - before, "private": memory("RssAnon") - private_before}
 
 
-CHILDREN = {"open": open_recordings, "memory": read_windows}
+CHILDREN = {"memory": read_windows}
 
 
 def start_peak_anew() -> None:
@@ -376,31 +388,6 @@ def memory(what: str) -> float:
     """A line of this process's status in MB: VmHWM, the peak of all resident pages, or RssAnon, private ones now."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{what}:"))
-
-
-def count_descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
-def compare_children(table: Table, sides: Sequence[str], root: Path, recordings: int, *, repeats: int) -> None:
-    found: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
-    start = time.perf_counter()
-    for number in range(repeats):
-        if number == 0 or time.perf_counter() - start < BUDGET:
-            for side in sides:
-                result = run_child("open", side, root)
-                found[side] += [] if result is None else [result]
-    label = f"open {recordings:,} recordings"
-
-    def middle(side: str, key: str) -> float | None:
-        return statistics.median(one[key] for one in found[side]) if found.get(side) else None
-
-    for key, name in (("first", "first time"), ("again", "again")):
-        pairs = [(middle(side, key), middle(side, f"{key}_processor")) for side in LOAD]
-        taken = [None if wall is None else Taken(wall, processor) for wall, processor in pairs]
-        table.add_times(f"{label}, {name}", taken, "s")
-    for key, unit in (("memory", "MB"), ("descriptors", "")):
-        add_sizes(table, f"{label}, {key}", [middle(side, key) for side in LOAD], unit)
 
 
 def compare_memory(table: Table, sides: Sequence[str], root: Path) -> None:
@@ -419,7 +406,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sessions", type=int, default=8)
     parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--recordings", type=int, nargs="+", default=[300], help="how many to open (default: 300)")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument(
         "--threads", type=int, default=1, help="threads of torch (default: 1; more wait for each other on busy cores)"
@@ -436,7 +422,7 @@ def main() -> None:
         print(json.dumps(CHILDREN[arguments.child](LOAD[arguments.side](), arguments.root)))
         return
     if arguments.quick:
-        arguments.minutes, arguments.recordings, arguments.repeats = 1.0, [30], 2
+        arguments.minutes, arguments.repeats = 1.0, 2
     with tempfile.TemporaryDirectory() as folder:
         run(Path(folder), arguments)
 
@@ -464,13 +450,8 @@ def run(folder: Path, arguments: argparse.Namespace) -> None:
         check_that_both_read_the_same(readers[0], readers[1], windows[:BATCH])
     compare_windows(table, readers, windows[: 128 * (repeats + 1)], repeats=repeats)
     compare_loaders(table, readers, windows, repeats=1 if quick else 3, peer_windows=160 if quick else 640)
+    compare_leakage_check(table, readers[0], windows[:3200], repeats=repeats)
     compare_memory(table, list(sides), root)
-    del readers
-    for recordings in arguments.recordings:
-        many = folder / f"many_{recordings}"
-        many.mkdir()
-        write_recordings(writer, many, MANY, sessions=recordings, minutes=0.1)
-        compare_children(table, list(sides), many, recordings, repeats=1 if quick else 3)
     print()
     for record in table.records:
         print(json.dumps(record))

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from nd_data.array_dict import ArrayDict
 from nd_data.collate import collate
+from nd_data.constant_array import is_constant
 from nd_data.data import Data
 from nd_data.dataset import Dataset, DatasetIndex
 from nd_data.interval import Interval
@@ -42,6 +43,72 @@ def test_ids_are_made_unique_by_prefixes(root):
     assert sample.subject.id == "alpha/monkey_b"
     assert sample.units.id.tolist() == ["alpha/s2/unit_0", "alpha/s2/unit_1", "alpha/s2/unit_2"]
     assert sample.brainset.id == "alpha"
+
+
+def test_changing_a_sample_leaves_the_samples_after_it_alone(root):
+    dataset = Dataset(root, recording_id="alpha/s2", config=None, split="train")
+    index = DatasetIndex("alpha/s2", 12.5, 13.5)
+    before = dataset[index]
+    expected = {path: before.get_nested_attribute(path) for path in ("units.id", "session.id", "spikes.timestamps")}
+    changed = dataset[index]
+    changed.units.id = np.array(["x", "y", "z"])
+    changed.units.rate = np.zeros(3)
+    changed.session.id = "other"
+    changed.session.note = "a note"
+    changed.subject = Data(id="nobody")
+    changed.spikes.timestamps += 100.0
+    changed.movement_periods.reach_period = Interval(0.0, 1.0)
+    changed.config["more"] = 1
+    changed.extra = np.zeros(2)
+    del changed.cursor
+    after = dataset[index]
+    for path, value in expected.items():
+        np.testing.assert_array_equal(after.get_nested_attribute(path), value)
+    assert after.units.keys() == ["id"]
+    assert "note" not in after.session
+    assert after.subject.id == "alpha/monkey_b"
+    assert after.config == before.config
+    assert len(after.movement_periods.reach_period) == len(before.movement_periods.reach_period)
+    assert "extra" not in after
+    assert "cursor" in after
+
+
+def test_a_sample_is_cut_again_and_copied_like_any_data(root):
+    dataset = Dataset(root, recording_id="alpha/s2", split="train")
+    sample = dataset[DatasetIndex("alpha/s2", 12.5, 16.5)]
+    whole = Data.load(root / "alpha" / "s2.h5", lazy=False).slice(12.5, 16.5)
+    for one, other in (
+        (sample.slice(1.0, 3.0), whole.slice(1.0, 3.0)),
+        (sample.select_by_interval(Interval(1.0, 2.0)), whole.select_by_interval(Interval(1.0, 2.0))),
+        (copy.deepcopy(sample), whole),
+        (pickle.loads(pickle.dumps(sample)), whole),  # noqa: S301
+        (copy.copy(sample).materialize(), whole),
+    ):
+        assert one.session.id == "alpha/s2"
+        assert one.units.id.tolist() == ["alpha/s2/unit_0", "alpha/s2/unit_1", "alpha/s2/unit_2"]
+        assert one.absolute_start == other.absolute_start
+        assert one.config == {}
+        np.testing.assert_array_equal(one.spikes.timestamps, other.spikes.timestamps)
+        np.testing.assert_array_equal(one.movement_periods.hold_period.start, other.movement_periods.hold_period.start)
+        assert one.session.absolute_start == other.session.absolute_start
+
+
+def test_unit_ids_can_never_change_also_in_a_copy_of_the_dataset(root):
+    dataset = Dataset(root, recording_id="alpha/s2")
+    first = dataset.get("alpha/s2", 0.0, 1.0).units.id
+    assert is_constant(first)
+    assert dataset.get("alpha/s2", 5.0, 6.0).units.id is first
+    again = pickle.loads(pickle.dumps(dataset))  # noqa: S301
+    assert is_constant(again.get("alpha/s2", 0.0, 1.0).units.id)
+    assert again.get("alpha/s2", 0.0, 1.0).units.id.tolist() == first.tolist()
+
+
+def test_asking_about_a_recording_leaves_its_samples_lazy(root):
+    dataset = Dataset(root, split="train")
+    dataset.get_unit_ids(), dataset.get_session_ids(), dataset.get_sampling_intervals()
+    assert len(dataset.get_recording_data("alpha/s1").spikes.timestamps) > 0
+    sample = dataset.get("alpha/s1", 1.0, 2.0)
+    assert [name for name in vars(sample) if not name.startswith("_")] == []
 
 
 def test_prefixes_can_be_chosen_and_see_the_ids_as_stored(root):
@@ -339,7 +406,7 @@ def batches(dataset, workers, context=None):
     return [batch for _ in range(2) for batch in loader]
 
 
-@pytest.mark.parametrize("context", ["fork", "spawn"])
+@pytest.mark.parametrize("context", ["fork", "spawn", "forkserver"])
 def test_workers_give_the_same_batches_as_the_main_process(root, context):
     dataset = Dataset(
         root,

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nd_data.data import Data
 from nd_data.interval import Interval
 from nd_data.interval_membership import isin_interval, resolve_weights_based_on_interval_membership
 
@@ -33,6 +34,37 @@ def test_weights_multiply_on_overlap_and_are_one_outside(recording):
     weights = resolve_weights_based_on_interval_membership(times, recording, config)
     assert weights.dtype == np.float32
     np.testing.assert_allclose(weights, [5.0, 2.5, 0.5, 0.05, 1.0], rtol=1e-6)
+
+
+@given(
+    times=st.lists(grid, max_size=20),
+    in_order=st.booleans(),
+    sets=st.lists(
+        st.tuples(
+            st.lists(st.tuples(grid, st.integers(0, 8).map(lambda tick: tick / 2)), max_size=6),
+            st.sampled_from([0.0, 0.5, 2.0, 5.0]),
+        ),
+        max_size=3,
+    ),
+)
+def test_weights_are_those_of_a_loop_over_times_and_sets_of_intervals(times, in_order, sets):
+    times = sorted(times) if in_order else times
+    config = {f"set_{number}": weight for number, (_, weight) in enumerate(sets)}
+    data = Data(
+        **{
+            f"set_{number}": Interval(np.array([s for s, _ in pairs]), np.array([s + length for s, length in pairs]))
+            for number, (pairs, _) in enumerate(sets)
+        },
+        domain=Interval(-10.0, 10.0),
+    )
+    expected = []
+    for t in times:
+        weight = 1.0
+        for pairs, of_set in sets:
+            if any(start <= t < start + length for start, length in pairs):
+                weight *= of_set
+        expected.append(weight)
+    assert resolve_weights_based_on_interval_membership(np.array(times), data, config).tolist() == expected
 
 
 @pytest.mark.parametrize("config", [None, {}])

@@ -5,11 +5,15 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch.utils.data import DataLoader
 
+from nd_data.batch_form import has_batch_form
+from nd_data.collate import collate
 from nd_data.data import Data
 from nd_data.dataset import Dataset, DatasetIndex
 from nd_data.interval import Interval
 from nd_data.samplers import RandomFixedWindowSampler, SequentialFixedWindowSampler
+from nd_data.transforms import Compose, RandomCrop
 
 
 def bounds(interval):
@@ -111,6 +115,35 @@ def test_a_window_that_leaves_its_split_is_refused_before_the_transform_sees_it(
     ):
         dataset[DatasetIndex("alpha/s1", start, end)]
     assert seen == []
+
+
+class Tokenizer:
+    """Notes which windows it sees, one by one or many at once."""
+
+    def __init__(self):
+        self.seen = []
+
+    @has_batch_form("tokenize_batch")
+    def tokenize(self, window):
+        self.seen.append(window.absolute_start)
+        return window.absolute_start
+
+    def tokenize_batch(self, windows):
+        return [self.tokenize(window) for window in windows]
+
+
+@pytest.mark.parametrize("tokenizer_only", [True, False])
+def test_a_batch_with_a_window_that_leaves_its_split_is_refused_before_any_is_used(root, tokenizer_only):
+    tokenizer = Tokenizer()
+    transform = tokenizer.tokenize if tokenizer_only else Compose([RandomCrop(0.5), tokenizer.tokenize])
+    dataset = Dataset(root, recording_id="alpha/s1", split="valid", transform=transform)
+    windows = [DatasetIndex("alpha/s1", 61.0, 62.0), DatasetIndex("alpha/s1", 79.5, 80.5)]
+    loader = DataLoader(dataset, batch_size=2, sampler=windows, collate_fn=collate)
+    with pytest.raises(ValueError, match="leaves the 'valid' split"):
+        list(loader)
+    assert tokenizer.seen == []
+    assert len(list(DataLoader(dataset, batch_size=2, sampler=windows[:1], collate_fn=collate))) == 1
+    assert len(tokenizer.seen) == 1
 
 
 def test_windows_up_to_the_borders_are_fine_and_rounding_is_cut_off(root):

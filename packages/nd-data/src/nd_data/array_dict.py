@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 
 import h5py
 import numpy as np
@@ -38,6 +38,9 @@ class ArrayDict:
         >>> units.select_by_mask(units.rate > 5.0).id
         array(['b', 'c'], dtype='<U1')
     """
+
+    # Whether it is cut when what holds it is.
+    _is_timed: ClassVar[bool] = False
 
     def __init__(self, **kwargs: ArrayLike) -> None:
         for name, value in kwargs.items():

@@ -26,7 +26,9 @@ def bin_spikes(
     """Count the spikes of each unit in each bin.
 
     Bins are half-open: a spike on the border of two bins counts in the later one, a spike on the very end in none.
-    Borders are compared to within a nanosecond, so that the rounding of relative times moves no spike across one.
+    Borders are compared to within a nanosecond, so that the rounding of relative times moves no spike across one. The
+    end is compared exactly, as by `IrregularTimeSeries.slice`: of windows that follow one another each spike counts in
+    one.
 
     Args:
         spikes: Spikes with ``unit_index``. Its domain, from first start to last end, is what is binned.
@@ -59,7 +61,12 @@ def bin_spikes(
         raise ValueError(
             f"unit_index holds {found} but num_units is {num_units}: expected indices from 0 to num_units - 1"
         )
-    bin_index = np.floor((spikes.timestamps - origin + _ROUNDING) / bin_size).astype(np.int64)
+    times = spikes.timestamps
+    bin_index = np.floor((times - origin + _ROUNDING) / bin_size).astype(np.int64)
+    last = float(spikes.domain.end[-1])
+    if origin + num_bins * bin_size >= last - _ROUNDING:
+        # What comes a rounding before the end is in no later window: it stays in the last bin.
+        bin_index[(bin_index == num_bins) & (times < last)] = num_bins - 1
     inside = (bin_index >= 0) & (bin_index < num_bins)
     cell = bin_index[inside] * num_units + unit_index[inside]
     counts = np.bincount(cell, minlength=num_bins * num_units).reshape(num_bins, num_units)

@@ -1,12 +1,14 @@
-"""The command ``nd-data``: simulate recordings, and say what a recording holds."""
+"""The command ``nd-data``: simulate, convert and check recordings, and say what a recording holds."""
 
 import argparse
 from collections.abc import Sequence
 
 from nd_data.__about__ import __version__
 from nd_data.data import Data
+from nd_data.ingest.command_line import add_convert_parser, run_convert
 from nd_data.simulate import SimulatedRecording, simulate_recordings
 from nd_data.summary import summary
+from nd_data.validation_command import add_validate_command, run_validate
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,10 +37,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 time_constant=options.time_constant,
             )
             print(table(recordings))
+        elif options.command == "convert":
+            print(run_convert(options))
+        elif options.command == "validate":
+            return run_validate(options)
         else:
             for path in options.files:
                 print(f"{path}\n{summary(Data.load(path))}")
-    except (OSError, TypeError, ValueError) as error:
+    except (ImportError, OSError, TypeError, ValueError) as error:
         parser.exit(1, f"nd-data {options.command}: {error}\n")
     return 0
 
@@ -71,8 +77,12 @@ def build_parser() -> argparse.ArgumentParser:
         "--time-constant", type=float, default=0.3, help="lag in seconds at which the velocity's autocorrelation is 1/e"
     )
 
+    add_convert_parser(commands)
+
     inspect = commands.add_parser("inspect", help="say what recordings hold", formatter_class=formatter)
     inspect.add_argument("files", nargs="+", metavar="FILE", help="recording file")
+
+    add_validate_command(commands)
     return parser
 
 

@@ -4,7 +4,6 @@ Shape legend: B windows, N tokens of one window, T tokens of the longest one.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,103 +11,34 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nd_data.batch_form import PendingWindows
+from nd_data.collate_marks import (
+    BatchTracker,
+    Chained,
+    Padded,
+    chain,
+    mark_name,
+    pad,
+    pad8,
+    track_batch,
+    track_mask,
+    track_mask8,
+)
+from nd_data.same_kind import has_members, mapping_like, sequence_like
+from nd_data.travelling_batch import prepared_to_travel
 
-@dataclass(frozen=True, slots=True)
-class Padded:
-    """What `pad` and `pad8` return: an object whose arrays are padded to a common length.
-
-    Attributes:
-        obj: The wrapped object.
-        multiple: The common length is rounded up to a multiple of this.
-    """
-
-    obj: Any
-    multiple: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Chained:
-    """What `chain` returns: an object whose arrays are concatenated over the batch.
-
-    Attributes:
-        obj: The wrapped object.
-        allow_missing_keys: A window may lack keys of the wrapped dictionary.
-    """
-
-    obj: Any
-    allow_missing_keys: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class BatchTracker:
-    """What `track_batch` returns: a length that becomes the window's number in the batch, that many times.
-
-    Attributes:
-        length: N.
-    """
-
-    length: int
-
-
-def pad(obj: Any) -> Padded:
-    """Mark an array, or all arrays of a nested object, to be padded with zeros to the longest in the batch.
-
-    Args:
-        obj: Array or tensor of shape (N, …), or dictionaries, lists and tuples of them. Collated to (B, T, …).
-    """
-    return Padded(obj)
-
-
-def pad8(obj: Any) -> Padded:
-    """Like `pad`, with T rounded up to a multiple of 8, the width that tensor cores and attention kernels like.
-
-    Args:
-        obj: Array or tensor of shape (N, …), or dictionaries, lists and tuples of them. Collated to (B, T, …).
-    """
-    return Padded(obj, 8)
-
-
-def track_mask(input: Any) -> Padded:  # noqa: A002  # the name users know
-    """Mark where the padded tokens of an array are real. Collated to (B, T) bool, True for real tokens.
-
-    Args:
-        input: The array or tensor that goes through `pad`; only its length is used.
-    """
-    return Padded(np.ones(len(input), dtype=np.bool_))
-
-
-def track_mask8(input: Any) -> Padded:  # noqa: A002
-    """Like `track_mask`, for an array that goes through `pad8`.
-
-    Args:
-        input: The array or tensor that goes through `pad8`; only its length is used.
-    """
-    return Padded(np.ones(len(input), dtype=np.bool_), 8)
-
-
-def chain(obj: Any, allow_missing_keys: bool = False) -> Chained:
-    """Mark an array, or all arrays of a nested object, to be concatenated over the batch along the first axis.
-
-    Args:
-        obj: Array or tensor of shape (N, …), or dictionaries, lists and tuples of them. Collated to (ΣN, …).
-        allow_missing_keys: ``obj`` is a dictionary that may have other keys in other windows; the values of a key are
-            then concatenated over the windows that have it.
-
-    Raises:
-        TypeError: ``allow_missing_keys`` and not a dictionary.
-    """
-    if allow_missing_keys and not isinstance(obj, Mapping):
-        raise TypeError(f"allow_missing_keys needs a dictionary, got {type(obj).__name__}")
-    return Chained(obj, allow_missing_keys)
-
-
-def track_batch(input: Any) -> BatchTracker:  # noqa: A002
-    """Mark which window each element of a chained array came from. Collated to (ΣN,) int64, counted from 0.
-
-    Args:
-        input: The array or tensor that goes through `chain`; only its length is used.
-    """
-    return BatchTracker(len(input))
+__all__ = [
+    "BatchTracker",
+    "Chained",
+    "Padded",
+    "chain",
+    "collate",
+    "pad",
+    "pad8",
+    "track_batch",
+    "track_mask",
+    "track_mask8",
+]
 
 
 def collate(batch: Sequence[Any]) -> Any:
@@ -116,15 +46,17 @@ def collate(batch: Sequence[Any]) -> Any:
 
     What is wrapped in `pad`, `pad8`, `chain`, `track_mask`, `track_mask8` or `track_batch` follows its mark; for
     everything else the result is that of torch's ``default_collate``: arrays and tensors of one shape are stacked,
-    floats become float64, integers int64, strings stay a list, dictionaries, tuples and lists are collated member by
-    member.
+    floats become float64, integers int64, strings stay a list, mappings and sequences are collated member by member and
+    keep their kind (a tuple without names becomes a list).
 
     Args:
-        batch: B windows.
+        batch: B windows. Where a `Dataset` hands over windows whose tokenizer has a batch form
+            (see `nd_data.batch_form`), that one makes the batch, which is the same.
 
     Returns:
         The structure of one window with tensors for leaves. dtypes are kept; where windows differ, the wider one is
-        taken, and windows without any element do not count.
+        taken, and windows without any element do not count. A worker of a DataLoader gets a dictionary that reaches the
+        main process as a plain one, at a fraction of the usual cost (see `nd_data.travelling_batch`).
 
     Raises:
         TypeError: something cannot be collated, or a mark inside another mark.
@@ -138,8 +70,16 @@ def collate(batch: Sequence[Any]) -> Any:
     """
     if len(batch) == 0:
         raise ValueError("cannot collate an empty batch")
-    return _collate(batch, range(len(batch)), _stack)
+    if type(batch) is PendingWindows:
+        whole = batch.batch()
+        if whole is not None:
+            return prepared_to_travel(whole)
+        batch = batch.tokens()
+    return prepared_to_travel(_collate(batch, range(len(batch)), _stack))
 
+
+_PLAIN = (str, bytes, bool, int, float, np.generic)
+_ONLY_ARRAYS = {np.ndarray}
 
 # A recipe turns the leaves of B windows into one; windows are numbered by their place in the batch, which `chain` with
 # missing keys needs for `track_batch`.
@@ -153,7 +93,7 @@ def _collate(samples: Sequence[Any], windows: Sequence[int], recipe: _Recipe) ->
         return _collate_marked(samples, windows, recipe)
     if isinstance(first, Mapping):
         return _collate_mapping(samples, windows, recipe)
-    if isinstance(first, (tuple, list)):
+    if has_members(first):
         return _collate_sequence(samples, windows, recipe)
     return recipe(samples, windows)
 
@@ -161,18 +101,20 @@ def _collate(samples: Sequence[Any], windows: Sequence[int], recipe: _Recipe) ->
 def _collate_marked(samples: Sequence[Any], windows: Sequence[int], recipe: _Recipe) -> Any:
     first = samples[0]
     kind = type(first)
-    for sample, window in zip(samples, windows, strict=True):
-        if type(sample) is not kind:
-            raise ValueError(
-                f"windows must mark a member alike: {_mark_name(first)} in window {windows[0]}, "
-                f"{_mark_name(sample)} in window {window}"
-            )
+    if len(set(map(type, samples))) > 1:
+        window, sample = next(
+            (window, sample) for window, sample in zip(windows, samples, strict=True) if type(sample) is not kind
+        )
+        raise ValueError(
+            f"windows must mark a member alike: {mark_name(first)} in window {windows[0]}, {mark_name(sample)} in "
+            f"window {window}"
+        )
     if isinstance(first, BatchTracker):
         if recipe is not _stack and recipe is not _concatenate:
             raise TypeError("track_batch(...) inside pad(...): what is padded needs track_mask instead")
         return torch.from_numpy(np.repeat(np.asarray(windows), [sample.length for sample in samples]))
     if recipe is not _stack:
-        raise TypeError(f"{_mark_name(first)} inside another pad(...) or chain(...): mark a member once")
+        raise TypeError(f"{mark_name(first)} inside another pad(...) or chain(...): mark a member once")
     if isinstance(first, Padded):
         multiples = {sample.multiple for sample in samples}
         if len(multiples) > 1:
@@ -193,7 +135,7 @@ def _collate_marked(samples: Sequence[Any], windows: Sequence[int], recipe: _Rec
     }
 
 
-def _collate_mapping(samples: Sequence[Any], windows: Sequence[int], recipe: _Recipe) -> dict[Any, Any]:
+def _collate_mapping(samples: Sequence[Any], windows: Sequence[int], recipe: _Recipe) -> Mapping[Any, Any]:
     first = samples[0]
     keys = first.keys()
     for sample, window in zip(samples, windows, strict=True):
@@ -203,20 +145,21 @@ def _collate_mapping(samples: Sequence[Any], windows: Sequence[int], recipe: _Re
                 f"windows must have the same keys: window {windows[0]} has {sorted(map(str, keys))}, window "
                 f"{window} has {found}. Use chain(..., allow_missing_keys=True) where a window may lack one."
             )
-    return {key: _member(key, [sample[key] for sample in samples], windows, recipe) for key in keys}
+    members = {key: _member(key, [sample[key] for sample in samples], windows, recipe) for key in keys}
+    return mapping_like(first, members)
 
 
 def _collate_sequence(samples: Sequence[Any], windows: Sequence[int], recipe: _Recipe) -> Any:
     first = samples[0]
     for sample, window in zip(samples, windows, strict=True):
-        if not isinstance(sample, (tuple, list)) or len(sample) != len(first):
-            found = f"{len(sample)} members" if isinstance(sample, (tuple, list)) else type(sample).__name__
+        if not has_members(sample) or len(sample) != len(first):
+            found = f"{len(sample)} members" if has_members(sample) else type(sample).__name__
             raise ValueError(
                 f"windows must have lists of the same length: window {windows[0]} has {len(first)} members, window "
                 f"{window} has {found}. Use an array with pad(...) or chain(...) for what varies in length."
             )
     members = [_member(i, list(column), windows, recipe) for i, column in enumerate(zip(*samples, strict=True))]
-    return type(first)(*members) if hasattr(first, "_fields") else members
+    return sequence_like(first, members)
 
 
 def _member(key: Any, samples: Sequence[Any], windows: Sequence[int], recipe: _Recipe) -> Any:
@@ -229,10 +172,14 @@ def _member(key: Any, samples: Sequence[Any], windows: Sequence[int], recipe: _R
 
 def _stack(samples: Sequence[Any], windows: Sequence[int]) -> Any:
     first = samples[0]
-    if isinstance(first, (str, bytes)):
-        return list(samples)
-    if isinstance(first, (bool, int, float, np.generic)):
-        return _numbers(samples)
+    if isinstance(first, _PLAIN):
+        return _plain(samples)
+    if _are_arrays(samples) and first.ndim:
+        shape = first.shape
+        if all(sample.shape == shape for sample in samples):
+            stacked = _joined(samples, len(samples) * shape[0], shape[1:])
+            if stacked is not None:
+                return torch.from_numpy(stacked.reshape(len(samples), *shape))
     arrays = _tensors_or_arrays(samples, windows)
     shapes = {tuple(array.shape) for array in arrays}
     if len(shapes) > 1:
@@ -247,10 +194,12 @@ def _stack(samples: Sequence[Any], windows: Sequence[int]) -> Any:
 
 def _concatenate(samples: Sequence[Any], windows: Sequence[int]) -> Any:
     first = samples[0]
-    if isinstance(first, (str, bytes)):
-        return list(samples)
-    if isinstance(first, (bool, int, float, np.generic)):
-        return _numbers(samples)
+    if isinstance(first, _PLAIN):
+        return _plain(samples)
+    if _are_arrays(samples) and first.ndim:
+        chained = _joined(samples, sum(map(len, samples)), first.shape[1:])
+        if chained is not None:
+            return torch.from_numpy(chained)
     arrays = _tensors_or_arrays(samples, windows)
     _check_trailing_shapes(arrays, windows)
     if isinstance(arrays[0], Tensor):
@@ -260,10 +209,22 @@ def _concatenate(samples: Sequence[Any], windows: Sequence[int]) -> Any:
 
 def _pad_to_multiple(multiple: int, samples: Sequence[Any], windows: Sequence[int]) -> Any:
     first = samples[0]
-    if isinstance(first, (str, bytes)):
-        return list(samples)
-    if isinstance(first, (bool, int, float, np.generic)):
-        return _numbers(samples)
+    if isinstance(first, _PLAIN):
+        return _plain(samples)
+    if _are_arrays(samples) and first.ndim:
+        lengths = list(map(len, samples))
+        longest = -(-max(lengths) // multiple) * multiple
+        trailing = first.shape[1:]
+        # One pass over the batch: the windows and the zeros between them are joined.
+        zeros = np.zeros((longest - min(lengths), *trailing), dtype=first.dtype)
+        pieces: list[NDArray[Any]] = []
+        for sample, length in zip(samples, lengths, strict=True):
+            pieces.append(sample)
+            if length < longest:
+                pieces.append(zeros[: longest - length])
+        joined = _joined(pieces, len(samples) * longest, trailing)
+        if joined is not None:
+            return torch.from_numpy(joined.reshape(len(samples), longest, *trailing))
     arrays = _tensors_or_arrays(samples, windows)
     _check_trailing_shapes(arrays, windows)
     lengths = [len(array) for array in arrays]
@@ -286,6 +247,24 @@ def _padding(mark: Padded) -> _Recipe:
 
 
 _PAD_RECIPES: dict[int, _Recipe] = {multiple: _padding(Padded(None, multiple)) for multiple in (1, 8)}
+
+
+def _are_arrays(samples: Sequence[Any]) -> bool:
+    # The usual case by far: arrays of numbers, of which the first tells the dtype.
+    return set(map(type, samples)) == _ONLY_ARRAYS and samples[0].dtype.kind in "biufc"
+
+
+def _joined(pieces: Sequence[NDArray[Any]], length: int, trailing: tuple[int, ...]) -> NDArray[Any] | None:
+    # Arrays that differ in the first axis only, one after the other in a new array; None where they differ otherwise.
+    joined = np.empty((length, *trailing), dtype=pieces[0].dtype.newbyteorder("="))
+    try:
+        return np.concatenate(pieces, out=joined, casting="equiv")
+    except (TypeError, ValueError):
+        return None
+
+
+def _plain(samples: Sequence[Any]) -> Any:
+    return list(samples) if isinstance(samples[0], (str, bytes)) else _numbers(samples)
 
 
 def _numbers(samples: Sequence[Any]) -> Tensor:
@@ -340,10 +319,3 @@ def _promoted(arrays: Sequence[Tensor]) -> list[Tensor]:
     for kind in kinds[1:]:
         dtype = torch.promote_types(dtype, kind)
     return [array.to(dtype) for array in arrays]
-
-
-def _mark_name(mark: Any) -> str:
-    """What the user wrote to get a mark."""
-    if isinstance(mark, Padded):
-        return "pad(...)" if mark.multiple == 1 else f"pad{mark.multiple}(...)"
-    return {Chained: "chain(...)", BatchTracker: "track_batch(...)"}.get(type(mark), type(mark).__name__)

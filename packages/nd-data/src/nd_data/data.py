@@ -2,6 +2,7 @@
 
 import copy
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Literal, Self
@@ -17,7 +18,7 @@ from nd_data.storage.layout import StoredGroup, layout_of, read_layout
 from nd_data.storage.open_files import OPEN_FILES
 from nd_data.storage.values import SerializeFunctions, serialized, write_value
 from nd_data.storage.writing import write_arrays, write_names, write_recording
-from nd_data.stored_parts import Cuts, covered_by, has_time, read_part
+from nd_data.stored_parts import Cuts, covered_by, cut_part, has_time, read_part
 from nd_data.stored_rows import Window
 from nd_data.time_keys import check_window
 
@@ -55,6 +56,9 @@ class Data:
     _lazy: bool = True
     _names: tuple[str, ...] = ()
     _cuts: Cuts = ()
+    # Parts in memory that do not change any more, and those of them that never can: see nd_data.window_source.
+    _held: Mapping[str, Any] | None = None
+    _constants: Mapping[str, tuple[str, Any]] | None = None
 
     def __init__(self, *, domain: Interval | Literal["auto"] | None = None, **kwargs: Any) -> None:
         if isinstance(domain, str):
@@ -124,8 +128,11 @@ class Data:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or self._stored is None or name not in self._names:
             raise_missing(self, name, () if name.startswith("_") else self.keys())
-        cuts, lazy = self._cuts, self._lazy
-        value = self.__dict__[name] = read_part(self._stored, name, cuts=cuts, lazy=lazy, data_class=type(self))
+        if self._held is not None and name in self._held:
+            value = cut_part(self._held[name], self._cuts)
+        else:
+            value = read_part(self._stored, name, cuts=self._cuts, lazy=self._lazy, data_class=type(self))
+        self.__dict__[name] = value
         return value
 
     def __delattr__(self, name: str) -> None:
@@ -153,18 +160,26 @@ class Data:
         if self._domain is None:
             raise ValueError("these data have no domain, and so no times to slice")
         check_window(start, end)
-        window = Window(start, end, reset_origin)
+        return self._sliced(Window(start, end, reset_origin))
+
+    @property
+    def _is_timed(self) -> bool:
+        # Whether it is cut when what holds it is.
+        return self._domain is not None
+
+    def _sliced(self, window: Window) -> Self:
         out = object.__new__(type(self))
-        state = out.__dict__
-        for name, value in self.__dict__.items():
-            if not name.startswith("_"):
-                state[name] = value.slice(start, end, reset_origin) if has_time(value) else copy.copy(value)
-            elif name not in ("_domain", "_absolute_start", "_cuts"):
-                state[name] = value
+        own, state = self.__dict__, out.__dict__
+        state.update(own)
         if self._stored is not None:
             state["_cuts"] = (*self._cuts, window)
-        state["_domain"] = cut_domain(self._domain, window)
-        state["_absolute_start"] = self._absolute_start + float(start) if reset_origin else self._absolute_start
+        if self._stored is None or not own.keys().isdisjoint(self._names):
+            for name, value in own.items():
+                if not name.startswith("_"):
+                    state[name] = cut_part(value, (window,))
+        state["_domain"] = None if self._domain is None else cut_domain(self._domain, window)
+        if window.reset_origin:
+            state["_absolute_start"] = self._absolute_start + float(window.start)
         return out
 
     def select_by_interval(self, interval: Interval) -> Self:
@@ -183,7 +198,7 @@ class Data:
         state = out.__dict__
         for name, value in self.__dict__.items():
             if not name.startswith("_"):
-                state[name] = value.select_by_interval(interval) if has_time(value) else copy.copy(value)
+                state[name] = cut_part(value, (interval,))
             elif name not in ("_domain", "_cuts"):
                 state[name] = value
         if self._stored is not None:
@@ -261,7 +276,7 @@ class Data:
         if self._stored is not None:
             names = self._names
             parts = {name: self.__dict__.pop(name) for name in names}
-            for private in ("_stored", "_lazy", "_names", "_cuts"):
+            for private in ("_stored", "_lazy", "_names", "_cuts", "_held", "_constants"):
                 self.__dict__.pop(private, None)
             self.__dict__.update(parts)
         return self

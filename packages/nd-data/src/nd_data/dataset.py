@@ -24,6 +24,7 @@ from nd_data.random_seed import CURRENT_WINDOW, WindowDraws
 from nd_data.recording_folder import RecordingFolder, select_recordings
 from nd_data.recording_metadata import RecordingMetadata
 from nd_data.split_domain import SplitDomain, check_exclusive_splits, split_intervals
+from nd_data.window_source import window_source
 
 __all__ = [
     "Dataset",
@@ -412,7 +413,7 @@ class _Recording:
         """With unit ids that can no longer change, so that what follows from them need not be worked out anew."""
         if "units" in data:
             data.units.id = constant_array(data.units.id)
-        return cls(data, domain, source=data._as_source())  # noqa: SLF001 a step within the package
+        return cls(data, domain, source=window_source(data))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _Recording.ready, (self.data, self.domain)

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import h5py
 import numpy as np
@@ -43,7 +43,8 @@ class Interval(ArrayDict):
 
     start: NDArray[np.float64]
     end: NDArray[np.float64]
-    _timekeys: list[str]
+    _is_timed: ClassVar[bool] = True
+    _timekeys: tuple[str, ...]
     _sorted: bool | None = None
 
     def __init__(
@@ -59,7 +60,7 @@ class Interval(ArrayDict):
 
     def timekeys(self) -> list[str]:
         """The names of the arrays that are times."""
-        return self._timekeys
+        return list(self._timekeys)
 
     def register_timekey(self, timekey: str) -> None:
         """Declare that an array is times, so that it moves with the origin from now on.
@@ -175,7 +176,7 @@ class Interval(ArrayDict):
         if not size >= 0:
             raise ValueError(f"intervals are dilated by a size that is not negative, got {size}")
         out = copy.deepcopy(self)
-        out.start, out.end = interval_algebra.dilated(ordered_bounds(self, "these"), size, max_len)
+        out.start, out.end = interval_algebra.dilated(ordered_bounds(self, "given"), size, max_len)
         return out
 
     def coalesce(self, eps: float = 1e-6) -> "Interval":
@@ -316,7 +317,7 @@ class Interval(ArrayDict):
             raise ValueError(f"{stored.where()}: {error}") from None
 
     def _private_state(self, domain: Any = None) -> dict[str, Any]:  # noqa: ARG002 intervals are their own domain
-        return {"_timekeys": list(self._timekeys), "_sorted": True if self._sorted else None}
+        return {"_timekeys": self._timekeys, "_sorted": True if self._sorted else None}
 
 
 class LazyInterval(StoredArrays, Interval):
@@ -332,7 +333,7 @@ class LazyInterval(StoredArrays, Interval):
     @classmethod
     def _stored_state(cls, stored: StoredGroup) -> dict[str, Any]:
         timekeys = [name for name in ("start", "end") if name not in stored.timekeys]
-        return {**super()._stored_state(stored), "_timekeys": [*stored.timekeys, *timekeys], "_sorted": None}
+        return {**super()._stored_state(stored), "_timekeys": (*stored.timekeys, *timekeys), "_sorted": None}
 
     def register_timekey(self, timekey: str) -> None:
         """Declare that an array is times, so that it moves with the origin from now on."""
@@ -342,9 +343,27 @@ class LazyInterval(StoredArrays, Interval):
     def slice(self, start: float, end: float, reset_origin: bool = True) -> Self:
         """The intervals that overlap ``[start, end)``; what was not read stays on disk. See :meth:`Interval.slice`."""
         check_window(start, end)
-        if self._is_touched() or not self._stored_in_order():
-            return copy.copy(self).materialize().slice(start, end, reset_origin)
-        return self._with_rows(self._resolved(), {}, Window(start, end, reset_origin))
+        return self._sliced(Window(start, end, reset_origin))
+
+    def _sliced(self, window: Window) -> Self:
+        if not self._is_touched() and self._stored_in_order():
+            return self._untouched(window)
+        start, end, reset_origin = window
+        rows = self._resolved()
+        starts, ends = self._current("start"), self._current("end")
+        chosen: slice | NDArray[np.intp]
+        if (starts[1:] >= starts[:-1]).all() and (ends[1:] >= ends[:-1]).all():
+            first, last = self._rows_of(start, end, starts, ends)
+            chosen = slice(first, last)
+            rows = rows.narrowed(first, last, start if reset_origin else None)
+        else:
+            order = np.lexsort((ends, starts))
+            chosen = order[(ends[order] > start) & (starts[order] < end)]
+            rows = rows.picked(chosen, start if reset_origin else None)
+        read = {name: self.__dict__[name][chosen].copy() for name in self._names if name in self.__dict__}
+        if reset_origin:
+            read = {name: array - start if name in self._timekeys else array for name, array in read.items()}
+        return self._with_rows(rows, read)
 
     def _stored_in_order(self) -> bool:
         # Whether the file holds the intervals in order, found out once a file and process.
@@ -355,7 +374,23 @@ class LazyInterval(StoredArrays, Interval):
             self._stored.cache["in_order"] = in_order
         return bool(in_order)
 
+    def _read(self, name: str) -> NDArray[Any]:
+        window = self._window
+        if window is not None and name in ("start", "end"):
+            starts, ends = self._searchable("start"), self._searchable("end")
+            if starts is not None and ends is not None:  # looked up and read in one go
+                first, last = self._rows_of(window.start, window.end, starts, ends)
+                self._narrow(first, last, window)
+                shift = window.start if window.reset_origin else 0.0
+                both = {"start": starts[first:last] - shift, "end": ends[first:last] - shift}
+                self.__dict__.update(both)
+                return both[name]
+        return super()._read(name)
+
     def _locate(self, start: float, end: float) -> tuple[int, int]:
+        starts, ends = self._searchable("start"), self._searchable("end")
+        if starts is not None and ends is not None:
+            return self._rows_of(start, end, starts, ends)
         rows, arrays = self._rows, self._stored.arrays
         if rows.index is None and not rows.shifts:
             first = arrays["end"].count_before(start, rows.start, rows.stop, or_equal=True)
@@ -363,13 +398,17 @@ class LazyInterval(StoredArrays, Interval):
             return first - rows.start, last - rows.start
         ends = rows.shifted(rows.read(arrays["end"]).astype(np.float64, copy=False))
         starts = rows.shifted(rows.read(arrays["start"]).astype(np.float64, copy=False))
+        return self._rows_of(start, end, starts, ends)
+
+    @staticmethod
+    def _rows_of(start: float, end: float, starts: NDArray[np.float64], ends: NDArray[np.float64]) -> tuple[int, int]:
         return int(ends.searchsorted(start, side="right")), int(starts.searchsorted(end))
 
 
 def unchecked_interval(start: NDArray[np.float64], end: NDArray[np.float64]) -> Interval:
     """Intervals from bounds that were worked out from checked ones; the arrays become the object's own."""
     out = object.__new__(Interval)
-    out.__dict__.update(start=start, end=end, _timekeys=["start", "end"])
+    out.__dict__.update(start=start, end=end, _timekeys=("start", "end"))
     return out
 
 

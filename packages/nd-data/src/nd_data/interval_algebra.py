@@ -13,7 +13,7 @@ Bounds = tuple[FloatArray, FloatArray]
 
 def intersection(a: Bounds, b: Bounds) -> Bounds:
     """The times that are in both."""
-    (a_start, a_end), (b_start, b_end) = a, b
+    (a_start, a_end), (b_start, b_end) = _each_once(a), _each_once(b)
     first = np.searchsorted(a_end, b_start, side="left")
     last = np.searchsorted(a_start, b_end, side="right")
     left, right = _pairs(first, last)
@@ -42,7 +42,7 @@ def union(a: Bounds, b: Bounds) -> Bounds:
 
 def difference(a: Bounds, b: Bounds) -> Bounds:
     """The times that are in the first and not in the second."""
-    (a_start, a_end), (b_start, b_end) = a, b
+    (a_start, a_end), (b_start, b_end) = a, _each_once(b)
     if len(a_start) == 0 or len(b_start) == 0:
         return a_start.copy(), a_end.copy()
     is_point = a_start == a_end
@@ -132,6 +132,16 @@ def overlaps(a: Bounds, b: Bounds) -> NDArray[np.bool_]:
     begun_before_end = np.searchsorted(np.sort(b[0]), a[1], side="left")
     over_before_start = np.searchsorted(np.sort(b[1]), a[0], side="right")
     return begun_before_end > over_before_start
+
+
+def _each_once(a: Bounds) -> Bounds:
+    # Only points can come again among disjoint intervals; many at one time would meet each of as many others.
+    start, end = a
+    again = (start[1:] == start[:-1]) & (end[1:] == end[:-1])
+    if not again.any():
+        return a
+    keep = np.concatenate([[True], ~again])
+    return start[keep], end[keep]
 
 
 def _pairs(first: NDArray[np.intp], last: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -40,6 +40,11 @@ class MinimumLength:
 IntervalOperation = Intersect | Subtract | Dilate | MinimumLength
 
 
+def operation_paths(operations: Sequence[IntervalOperation]) -> list[str]:
+    """The intervals of a recording that operations need, by path."""
+    return [operation.path for operation in operations if isinstance(operation, Intersect | Subtract)]
+
+
 def apply_operations(domain: Interval, operations: Sequence[IntervalOperation], data: Data) -> Interval:
     """Apply operations in order to a split's domain.
 

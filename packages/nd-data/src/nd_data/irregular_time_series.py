@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import h5py
 import numpy as np
@@ -14,7 +14,7 @@ from nd_data.interval import Interval
 from nd_data.sliced_domain import SlicedDomain, checked_domain, cut_domain
 from nd_data.storage.layout import StoredGroup
 from nd_data.storage.writing import write_names, write_second_index
-from nd_data.stored_rows import StoredArrays, Window
+from nd_data.stored_rows import StoredArrays, Window, check_order
 from nd_data.time_keys import check_times, check_window, named_times
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ class IrregularTimeSeries(ArrayDict):
     """
 
     timestamps: NDArray[np.float64]
-    _timekeys: list[str]
+    _is_timed: ClassVar[bool] = True
+    _timekeys: tuple[str, ...]
     _domain: Interval | SlicedDomain
     _sorted: bool | None = None
 
@@ -79,7 +80,7 @@ class IrregularTimeSeries(ArrayDict):
 
     def timekeys(self) -> list[str]:
         """The names of the arrays that are times."""
-        return self._timekeys
+        return list(self._timekeys)
 
     def register_timekey(self, timekey: str) -> None:
         """Declare that an array is times, so that it moves with the origin from now on.
@@ -136,6 +137,19 @@ class IrregularTimeSeries(ArrayDict):
         if reset_origin:
             arrays.update({name: arrays[name] - start for name in self._timekeys})
         return self._with_arrays(arrays, cut_domain(self._domain, Window(start, end, reset_origin)))
+
+    def count_between(self, start: NDArray[np.float64], end: NDArray[np.float64]) -> NDArray[np.int64]:
+        """How many rows lie in each of many windows, ``start <= timestamps < end``; no window is cut for that.
+
+        Args:
+            start: Starts in seconds. Shape: (W,).
+            end: Ends in seconds. Shape: (W,).
+
+        Returns:
+            int64. Shape: (W,).
+        """
+        timestamps = self._times_to_search()
+        return (timestamps.searchsorted(end) - timestamps.searchsorted(start)).astype(np.int64, copy=False)
 
     def select_by_interval(self, interval: Interval) -> Self:
         """The rows whose times lie in the given intervals, with the same origin.
@@ -218,6 +232,9 @@ class IrregularTimeSeries(ArrayDict):
             raise ValueError(f"{stored.where('timestamps')} is not sorted")
         return out
 
+    def _times_to_search(self) -> NDArray[np.float64]:
+        return self.timestamps if self.is_sorted() else np.sort(self.timestamps)
+
     def _in_order(self) -> Self:
         # Neither slicing nor saving may change their source.
         ordered = copy.copy(self)
@@ -227,7 +244,7 @@ class IrregularTimeSeries(ArrayDict):
     def _private_state(self, domain: Interval | SlicedDomain | None = None) -> dict[str, Any]:
         if domain is None:
             domain = self._domain if isinstance(self._domain, SlicedDomain) else copy.deepcopy(self._domain)
-        return {"_timekeys": list(self._timekeys), "_domain": domain, "_sorted": True if self._sorted else None}
+        return {"_timekeys": self._timekeys, "_domain": domain, "_sorted": True if self._sorted else None}
 
 
 class LazyIrregularTimeSeries(StoredArrays, IrregularTimeSeries):
@@ -244,7 +261,7 @@ class LazyIrregularTimeSeries(StoredArrays, IrregularTimeSeries):
 
     @classmethod
     def _stored_state(cls, stored: StoredGroup) -> dict[str, Any]:
-        timekeys = list(stored.timekeys) if "timestamps" in stored.timekeys else [*stored.timekeys, "timestamps"]
+        timekeys = stored.timekeys if "timestamps" in stored.timekeys else (*stored.timekeys, "timestamps")
         return {
             **super()._stored_state(stored),
             "_timekeys": timekeys,
@@ -269,27 +286,49 @@ class LazyIrregularTimeSeries(StoredArrays, IrregularTimeSeries):
         See :meth:`IrregularTimeSeries.slice`.
         """
         check_window(start, end)
+        return self._sliced(Window(start, end, reset_origin))
+
+    def _sliced(self, window: Window) -> Self:
         if not self.is_sorted():
-            return copy.copy(self).materialize().slice(start, end, reset_origin)
-        window = Window(start, end, reset_origin)
-        rows = self._resolved()
+            return copy.copy(self).materialize().slice(*window)
         domain = cut_domain(self._domain, window)
         if not self._is_touched():
-            return self._with_rows(rows, {}, window, domain)
-        first, last = (int(row) for row in self._current("timestamps").searchsorted((start, end)))
+            return self._untouched(window, domain)
+        start, end, reset_origin = window
+        rows = self._resolved()
+        first, last = self._current("timestamps").searchsorted((start, end)).tolist()
         read = {name: self.__dict__[name][first:last].copy() for name in self._names if name in self.__dict__}
         if reset_origin:
             read = {name: array - start if name in self._timekeys else array for name, array in read.items()}
-        return self._with_rows(rows.narrowed(first, last, start if reset_origin else None), read, None, domain)
+        return self._with_rows(rows.narrowed(first, last, start if reset_origin else None), read, domain)
+
+    def _times_to_search(self) -> NDArray[np.float64]:
+        held: NDArray[np.float64] | None = self.__dict__.get("timestamps")
+        if held is not None:
+            return held if self.is_sorted() else np.sort(held)
+        self._resolved()
+        mapped = self._searchable("timestamps")
+        return self._read("timestamps") if mapped is None else mapped
 
     def _read(self, name: str) -> NDArray[Any]:
-        values = super()._read(name)
-        if name == "timestamps" and not (values[1:] >= values[:-1]).all():
-            # Also false where a time is NaN.
-            raise ValueError(f"{self._stored.where(name)} is not sorted, or holds NaN")
+        if name != "timestamps":
+            return super()._read(name)
+        window = self._window
+        inside = None if window is None else self._searchable(name)
+        if window is None or inside is None:
+            values = super()._read(name)
+        else:  # looked up and read in one go
+            first, last = inside.searchsorted((window.start, window.end)).tolist()
+            self._narrow(first, last, window)
+            values = inside[first:last] - window.start if window.reset_origin else inside[first:last].copy()
+        check_order(values, self._stored.arrays[name])
         return values
 
     def _locate(self, start: float, end: float) -> tuple[int, int]:
+        times = self._searchable("timestamps")
+        if times is not None:
+            first, last = times.searchsorted((start, end)).tolist()
+            return first, last
         rows, timestamps = self._rows, self._stored.arrays["timestamps"]
         if rows.index is None and not rows.shifts:
             low, high = self._bracket(start, end) if timestamps.offset is None else (rows.start, rows.stop)

@@ -3,7 +3,7 @@
 import copy
 import math
 from numbers import Real
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import h5py
 import numpy as np
@@ -17,6 +17,9 @@ from nd_data.sliced_domain import SlicedDomain, checked_domain
 from nd_data.storage.layout import StoredGroup
 from nd_data.stored_rows import StoredArrays
 from nd_data.time_keys import check_times, check_window
+
+#: Seconds. A time of a window, however near to 0, is off by what subtracting two times of the recording loses.
+ROUNDING = 1e-9
 
 
 class RegularTimeSeries(ArrayDict):
@@ -41,6 +44,7 @@ class RegularTimeSeries(ArrayDict):
         (array([5., 6., 7.]), array([0. , 0.1, 0.2]))
     """
 
+    _is_timed: ClassVar[bool] = True
     _sampling_rate: float
     _domain: Interval | SlicedDomain
 
@@ -111,8 +115,8 @@ class RegularTimeSeries(ArrayDict):
             start: Start of the window in seconds.
             end: End of the window in seconds.
             reset_origin: Whether times then count from the start of the window.
-            eps: A time this close to a sample, in samples, is the time of that sample. At large times the rounding of
-                float64 counts where it is larger.
+            eps: A time this close to a sample, in samples, is the time of that sample; so is one within a nanosecond,
+                because times of windows carry the rounding of absolute ones.
 
         Returns:
             A new object; nothing is shared with this one. Its domain runs from the first sample to one step past the
@@ -156,21 +160,36 @@ class RegularTimeSeries(ArrayDict):
         return irregular.select_by_mask(mask[self.index_mask()])
 
     def select_by_interval(self, interval: Interval) -> IrregularTimeSeries:
-        """The samples whose times lie in the given intervals; what is left is no longer regular."""
-        return self.to_irregular().select_by_interval(interval)
+        """The samples whose times lie in the given intervals, those that `slice` finds in each of them.
+
+        Args:
+            interval: Sorted and disjoint intervals.
+
+        Returns:
+            What is left, which is no longer regular, with the same origin.
+
+        Raises:
+            ValueError: the intervals are not sorted and disjoint.
+        """
+        domain = self.domain & interval
+        out = self.select_by_mask(self._inside(interval))
+        # A sample that is the border's own but for rounding must not lie before it.
+        times = out.timestamps
+        run = domain.start.searchsorted(times + rounding_of(times, self._span().first), side="right") - 1
+        out.timestamps = np.maximum(times, domain.start[run])
+        out.domain = domain
+        return out
 
     def add_split_mask(self, name: str, interval: Interval) -> None:
-        """Add the Boolean array ``<name>_mask``: which samples lie in the given intervals.
+        """Add the Boolean array ``<name>_mask``: which samples lie in the given intervals, gaps included.
 
         Raises:
             ValueError: there already is such an array.
         """
-        from nd_data.interval_algebra import covers
-
         mask_name = f"{name}_mask"
         if mask_name in self.keys():
             raise ValueError(f"there already is an array '{mask_name}': a split mask is set once")
-        setattr(self, mask_name, covers((interval.start, interval.end), self.timestamps))
+        setattr(self, mask_name, self._inside(interval))
 
     @classmethod
     def from_gappy_timeseries(
@@ -234,6 +253,14 @@ class RegularTimeSeries(ArrayDict):
         except ValueError as error:
             raise ValueError(f"{stored.where()}: {error}") from None
 
+    def _inside(self, interval: Interval) -> NDArray[np.bool_]:
+        # Which rows lie in any of the intervals, which may overlap and come in any order.
+        length = self._first_dimension() or 0
+        span, rate = self._span(), self._sampling_rate
+        begin, stop = (rows_at(times, span, rate, length) for times in (interval.start, interval.end))
+        count = np.bincount(begin, minlength=length + 1) - np.bincount(stop, minlength=length + 1)
+        return count[:length].cumsum() > 0
+
     def _span(self) -> "Span":
         if isinstance(self._domain, SlicedDomain):
             return Span(*self._domain.bounds())
@@ -293,7 +320,7 @@ class LazyRegularTimeSeries(StoredArrays, RegularTimeSeries):
         check_window(start, end)
         first, last, domain = self._cut(start, end, reset_origin, eps)
         read = {name: self.__dict__[name][first:last].copy() for name in self._names if name in self.__dict__}
-        return self._with_rows(self._rows.narrowed(first, last), read, None, domain)
+        return self._with_rows(self._rows.narrowed(first, last), read, domain)
 
     def select_by_mask(self, mask: NDArray[np.bool_]) -> IrregularTimeSeries:  # type: ignore[override]
         """Keep the samples where a mask is True; what is left is no longer regular, and in memory."""
@@ -321,9 +348,25 @@ def row_at(time: float, span: Span, rate: float, length: int, eps: float) -> tup
         return length, span.last
     exact = (time - span.first) * rate
     nearest = round(exact)
-    rounding = 4 * rate * math.ulp(max(abs(time), abs(span.first)))
+    rounding = rate * max(ROUNDING, 4 * math.ulp(max(abs(time), abs(span.first))))
     row = nearest if abs(exact - nearest) <= max(eps, rounding) else math.ceil(exact)
     return min(row, length), span.first + row / rate
+
+
+def rounding_of(times: NDArray[np.float64], first: float) -> NDArray[np.float64]:
+    """By how many seconds times may be off for rounding. Shape: that of ``times``."""
+    spacing: NDArray[np.float64] = np.spacing(np.maximum(np.abs(times), abs(first)))
+    return np.maximum(ROUNDING, 4 * spacing)
+
+
+def rows_at(times: NDArray[np.float64], span: Span, rate: float, length: int) -> NDArray[np.intp]:
+    """The first row that is not before each of many times. Shape: that of ``times``."""
+    exact = ((times - span.first) * rate).clip(-1, length + 1)
+    nearest = np.round(exact)
+    rounding = rate * rounding_of(times, span.first)
+    with np.errstate(invalid="ignore"):  # a time may be infinite, and then is not near any row
+        rows = np.where(np.abs(exact - nearest) <= rounding, nearest, np.ceil(exact))
+    return rows.clip(0, length).astype(np.intp)
 
 
 def run_rows(domain: Interval, rate: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

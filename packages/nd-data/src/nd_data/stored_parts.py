@@ -46,25 +46,47 @@ def read_part(stored: StoredGroup, name: str, *, cuts: Cuts, lazy: bool, data_cl
         array = stored.arrays.get(name)
         return copy.copy(stored.attributes[name]) if array is None else array.read()
     value: Any
-    if group.kind == "Data":
-        value = data_class.from_stored(group, lazy=lazy)
-    elif lazy:
-        value = LAZY_CLASSES[group.kind].pristine(group)
-        if not cuts or group.kind == "ArrayDict":
-            return copy.copy(value)
+    if lazy:
+        value = pristine(data_class if group.kind == "Data" else LAZY_CLASSES[group.kind], group)
+    elif group.kind == "Data":
+        value = data_class.from_stored(group, lazy=False)
     else:
         value = EAGER_CLASSES[group.kind].from_stored(group)
-    if has_time(value):
-        for cut in cuts:
-            value = value.slice(*cut) if isinstance(cut, Window) else value.select_by_interval(cut)
+    return cut_part(value, cuts)
+
+
+def pristine(lazy_class: Any, stored: StoredGroup) -> Any:
+    """A part as it is in the file, built once a process: to cut or to copy from, never to hand out or to read."""
+    out = stored.cache.get("pristine")
+    if type(out) is not lazy_class:
+        out = stored.cache["pristine"] = lazy_class.from_stored(stored)
+    return out
+
+
+def cut_part(value: Any, cuts: Cuts) -> Any:
+    """A part as the cuts of the whole leave it: a new object, also where they leave it as it is.
+
+    Args:
+        value: A container, an array, or a plain value.
+        cuts: What was done to the whole, in this order.
+    """
+    if type(value) is str:  # most of what is not a container
+        return value
+    if not cuts or not has_time(value):
+        return copy.copy(value)
+    for cut in cuts:
+        if not isinstance(cut, Window):
+            value = copy.copy(value).select_by_interval(cut)  # reads what it selects from, which a copy keeps to itself
+        elif hasattr(type(value), "_sliced"):
+            value = value._sliced(cut)  # noqa: SLF001 slice(), without checking the window again
+        else:
+            value = value.slice(*cut)
     return value
 
 
 def has_time(value: object) -> bool:
     """Whether a part has times, and so is cut when the whole is."""
-    if isinstance(value, ArrayDict):
-        return isinstance(value, IrregularTimeSeries | RegularTimeSeries | Interval)
-    return getattr(type(value), "holds_parts", False) and getattr(value, "absolute_start", None) is not None
+    return getattr(value, "_is_timed", False) is True
 
 
 def covered_by(parts: Iterable[object]) -> Interval:

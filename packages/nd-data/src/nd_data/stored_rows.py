@@ -60,6 +60,12 @@ class Rows:
             return Rows(self.start + start, self.start + max(start, stop), None, shifts)
         return Rows(self.start, self.stop, self.index[start:stop], shifts)
 
+    def picked(self, positions: NDArray[np.intp], shift: float | None = None) -> "Rows":
+        """Some of these rows, in the order given."""
+        shifts = self.shifts if shift is None else (*self.shifts, shift)
+        index = positions if self.index is None else self.index[positions]
+        return Rows(self.start, self.stop, index, shifts)
+
     def masked(self, mask: NDArray[np.bool_]) -> "Rows":
         """The rows of these where a mask is True."""
         index = np.flatnonzero(mask) if self.index is None else self.index[mask]
@@ -68,6 +74,13 @@ class Rows:
     def read(self, array: StoredArray) -> NDArray[Any]:
         """A fresh copy of these rows of an array."""
         values = array.read(self.start, self.stop)
+        return values if self.index is None else values[self.index]
+
+    def view(self, array: StoredArray) -> NDArray[Any]:
+        """These rows of an array that is mapped, without a copy: to work something out from, not to keep."""
+        if 0 in array.shape:
+            return array.read(self.start, self.stop)
+        values: NDArray[Any] = array.rows()[self.start : self.stop]
         return values if self.index is None else values[self.index]
 
     def shifted(self, times: NDArray[Any]) -> NDArray[Any]:
@@ -113,14 +126,6 @@ class StoredArrays(_Base):
                 raise ValueError(f"{stored.where()}: {error}") from None
         for name in hiding:  # the method would be found in its stead if it were left on disk
             out.__dict__[name] = out._read(name)
-        return out
-
-    @classmethod
-    def pristine(cls, stored: StoredGroup) -> Self:
-        """The object as it is in the file, built once a process: to slice or to copy from, not to hand out."""
-        out = stored.cache.get("pristine")
-        if not isinstance(out, cls):
-            out = stored.cache["pristine"] = cls.from_stored(stored)
         return out
 
     @classmethod
@@ -233,29 +238,43 @@ class StoredArrays(_Base):
         return self._read(name) if held is None else held
 
     def _read(self, name: str) -> NDArray[Any]:
-        rows = self._resolved()
-        values = rows.read(self._stored.arrays[name])
+        rows = self._rows if self._window is None else self._resolved()
+        array = self._stored.arrays[name]
+        shifts = rows.shifts if name in self.__dict__.get("_timekeys", ()) else ()
+        values = rows.view(array) if shifts and array.offset is not None else rows.read(array)
         if name in self._float_times and values.dtype != np.float64:
             values = values.astype(np.float64)
-        if rows.shifts and name in self.__dict__.get("_timekeys", ()):
-            values = rows.shifted(values)
+        for shift in shifts:
+            values = values - shift
         return values
 
     def _resolved(self) -> Rows:
-        if self._window is not None:
-            window = self._window
-            start, stop = self._locate(window.start, window.end)
-            state = self.__dict__
-            state["_rows"] = self._rows.narrowed(start, stop, window.start if window.reset_origin else None)
-            state["_window"] = None
+        window = self._window
+        if window is not None:
+            self._narrow(*self._locate(window.start, window.end), window)
         return self._rows
+
+    def _searchable(self, name: str) -> NDArray[np.float64] | None:
+        # These rows of a sorted array of times where they lie in a mapped file, if NumPy can search them there.
+        array, rows = self._stored.arrays[name], self._rows
+        if rows.index is not None or rows.shifts or array.offset is None or len(rows) == 0:
+            return None
+        # NumPy would copy all of a misaligned array, or of one of another dtype, before it searches.
+        if array.offset % 8 or array.dtype != np.float64 or not array.dtype.isnative:
+            return None
+        values = array.rows()
+        return values if len(rows) == len(values) else values[rows.start : rows.stop]
+
+    def _narrow(self, start: int, stop: int, window: Window) -> None:
+        # What a window that was not looked up yet comes to.
+        state = self.__dict__
+        state["_rows"] = self._rows.narrowed(start, stop, window.start if window.reset_origin else None)
+        state["_window"] = None
 
     def _locate(self, start: float, end: float) -> tuple[int, int]:
         raise AssertionError(f"{type(self).__name__} has no times to find [{start}, {end}) by")
 
-    def _with_rows(
-        self, rows: Rows, read: dict[str, NDArray[Any]], window: Window | None = None, domain: Any = None
-    ) -> Self:
+    def _with_rows(self, rows: Rows, read: dict[str, NDArray[Any]], domain: Any = None) -> Self:
         out = object.__new__(type(self))
         state = out.__dict__
         state.update(self._private_state(domain))
@@ -263,17 +282,36 @@ class StoredArrays(_Base):
         state["_stored"] = self._stored
         state["_names"] = self._names
         state["_rows"] = rows
+        state["_window"] = None
+        return out
+
+    def _untouched(self, window: Window, domain: Any = None) -> Self:
+        # A window of an object of which nothing was read or changed: its rows are looked up when one is.
+        self._resolved()
+        out = object.__new__(type(self))
+        state = out.__dict__
+        state.update(self.__dict__)
         state["_window"] = window
+        if domain is not None:
+            state["_domain"] = domain
         return out
 
     def _settle(self) -> None:
         # Once nothing is left on disk, this is an eager object like any other.
         state = self.__dict__
         names = self._names
-        if not state.keys() >= set(names):
-            return
+        for name in names:
+            if name not in state:
+                return
         arrays = {name: state.pop(name) for name in names}
         for private in ("_stored", "_names", "_rows", "_window"):
             del state[private]
         state.update(arrays)
         object.__setattr__(self, "__class__", self._eager_class)
+
+
+def check_order(times: NDArray[Any], array: StoredArray) -> None:
+    """Raise if times that were read are not in order, or one is NaN."""
+    steps = len(times) - 1
+    if steps > 0 and np.count_nonzero(times[1:] >= times[:-1]) != steps:
+        raise ValueError(f"{array.file.path}: '{array.key}' is not sorted, or holds NaN")

@@ -32,13 +32,13 @@ def check_times(name: str, value: Any) -> NDArray[np.float64]:
     return times
 
 
-def named_times(owner: "ArrayDict", timekeys: Iterable[str] | None, always: tuple[str, ...]) -> list[str]:
+def named_times(owner: "ArrayDict", timekeys: Iterable[str] | None, always: tuple[str, ...]) -> tuple[str, ...]:
     """The names of the arrays that are times, each once.
 
     Raises:
         ValueError: a name is not among the arrays.
     """
-    names = list(dict.fromkeys([*(timekeys or ()), *always]))
+    names = tuple(dict.fromkeys([*(timekeys or ()), *always]))
     existing = owner.keys()
     for name in names:
         if name not in existing:
