@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch.utils.data import DataLoader
 
-from nd_data import Dataset, DatasetIndex, collate, pad8
+from nd_data import Dataset, DatasetIndex, collate, pad8, shared_ring
 from nd_data.transforms import Compose
 from nd_data.travelling_batch import TravellingBatch, prepared_to_travel
 
@@ -87,7 +87,7 @@ def test_small_numbers_and_equal_rows_take_little_room():
 
 def test_structures_and_other_values_arrive_too():
     batch = {
-        "tuple": (torch.arange(3), "text", 1.5, None),
+        "tuple": (torch.arange(3), "text", 1.5, None, ...),
         "list": [torch.zeros(2), {"inner": torch.ones(0)}],
         "bfloat": torch.ones(3, dtype=torch.bfloat16),
         "complex": torch.ones(3, dtype=torch.complex64),
@@ -99,7 +99,7 @@ def test_structures_and_other_values_arrive_too():
     arrived = sent(batch)
     assert type(arrived) is dict
     assert list(arrived) == list(batch)
-    assert arrived["tuple"][1:] == ("text", 1.5, None)
+    assert arrived["tuple"][1:] == ("text", 1.5, None, ...)
     assert arrived["ids"] == ["a", "b"]
     for one, other in (
         (batch["tuple"][0], arrived["tuple"][0]),
@@ -142,6 +142,10 @@ def test_nothing_travels_outside_of_a_worker():
 WINDOWS = [DatasetIndex("alpha/s1", 1.0 * k, 1.0 * k + 1.5) for k in range(24)]
 
 
+def tokens_of_any_length(window):
+    return {"times": pad8(np.repeat(window.spikes.timestamps, 20))}
+
+
 # Made of what another process can import.
 padded_times = Compose([attrgetter("spikes.timestamps"), pad8, partial(dict.fromkeys, ["times", "again"])])
 
@@ -157,6 +161,53 @@ def tokens(window):
 
 def with_a_mark(batch):
     return {**collate(batch), "mark": torch.arange(3)}
+
+
+def changed_in_place(batch):
+    whole = collate(batch)
+    whole["start"] += 1000.0
+    whole["inputs"]["times"].numpy()[:] = 7.0
+    whole["mark"] = torch.arange(3)
+    return whole
+
+
+def in_a_tuple(batch):
+    return collate(batch), collate(batch)
+
+
+def test_what_is_done_to_a_batch_after_it_was_collated_arrives_too(root):
+    dataset = Dataset(root, transform=tokens)
+    for collate_fn in (changed_in_place, in_a_tuple):
+        expected = list(DataLoader(dataset, sampler=WINDOWS, batch_size=8, collate_fn=collate_fn))
+        found = list(DataLoader(dataset, sampler=WINDOWS, batch_size=8, collate_fn=collate_fn, num_workers=1))
+        for one, other in zip(expected, found, strict=True):
+            members = [(one, other)] if isinstance(one, dict) else zip(one, other, strict=True)
+            for left, right in members:
+                assert type(right) is dict
+                assert list(left) == list(right)
+                assert_identical(left["start"], right["start"])
+                assert_identical(left["inputs"]["times"], right["inputs"]["times"])
+
+
+@pytest.mark.parametrize("batches", [1, 40])
+def test_batches_that_are_kept_keep_their_values(root, batches):
+    # More than there are places in the memory that a worker uses again and again, and of growing size.
+    windows = [DatasetIndex("alpha/s1", 1.0, 1.5 + number) for number in range(batches)]
+    dataset = Dataset(root, transform=tokens_of_any_length)
+    loader = DataLoader(dataset, sampler=windows, batch_size=1, collate_fn=collate, num_workers=1, prefetch_factor=20)
+    kept = list(loader)
+    for batch, window in zip(kept, windows, strict=True):
+        times = dataset[window]["times"].obj
+        np.testing.assert_array_equal(batch["times"][0, : len(times)].numpy(), times)
+
+
+def test_workers_that_are_gone_leave_nothing_behind(root):
+    loader = DataLoader(
+        Dataset(root, transform=tokens), sampler=WINDOWS, batch_size=4, collate_fn=collate, num_workers=2
+    )
+    for _ in range(4):
+        assert len(list(loader)) == 6
+    assert len(shared_ring._REACHED) <= 4  # those of this epoch's workers, and of the last's if they still end
 
 
 @pytest.mark.parametrize(

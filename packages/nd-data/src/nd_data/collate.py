@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from nd_data.batch_form import PendingWindows
 from nd_data.collate_marks import (
@@ -25,7 +26,7 @@ from nd_data.collate_marks import (
     track_mask8,
 )
 from nd_data.same_kind import has_members, mapping_like, sequence_like
-from nd_data.travelling_batch import prepared_to_travel
+from nd_data.travelling_batch import goes_straight, prepared_to_travel
 
 __all__ = [
     "BatchTracker",
@@ -70,12 +71,13 @@ def collate(batch: Sequence[Any]) -> Any:
     """
     if len(batch) == 0:
         raise ValueError("cannot collate an empty batch")
-    if type(batch) is PendingWindows:
-        whole = batch.batch()
-        if whole is not None:
-            return prepared_to_travel(whole)
-        batch = batch.tokens()
-    return prepared_to_travel(_collate(batch, range(len(batch)), _stack))
+    whole = batch.batch() if type(batch) is PendingWindows else None
+    if whole is None:
+        samples = batch.tokens() if type(batch) is PendingWindows else batch
+        whole = _collate(samples, range(len(samples)), _stack)
+    if get_worker_info() is None:
+        return whole
+    return prepared_to_travel(whole, straight=goes_straight(2))
 
 
 _PLAIN = (str, bytes, bool, int, float, np.generic)

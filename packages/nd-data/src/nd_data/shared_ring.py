@@ -1,5 +1,8 @@
 """A few places in memory that a worker and the main process share, used again and again for one batch after another.
 
+A place belongs to the worker while it is filled, then to the main process for as long as any array of it is in use, and
+then to the worker again. Arrays that are small are copied out, so that keeping those of many batches takes no places.
+
 The worker makes the ring and offers it along with a batch that goes through the pipe. Only when the main process has
 found its way to it, and says so in the ring itself, does the worker put batches there. So nothing depends on it: where
 there is no such memory (other systems than Linux), where it cannot be reached, or while all places are taken, batches
@@ -9,13 +12,20 @@ go through the pipe. It has no name that could be left behind: it goes with the 
 import mmap
 import os
 import secrets
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+import threading
+import weakref
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
+#: Arrays begin at multiples of this many bytes.
+ALIGNED = 64
+
 _FREE, _TAKEN = 0, 1
+_SMALL = 2**16
 _MOST_PLACES = 8
 _LARGEST_RING = 2**26
 _TOKEN_BYTES = 16
@@ -50,27 +60,33 @@ class SharedRing:
         self._descriptor = os.memfd_create("nd_data.batches", os.MFD_CLOEXEC)
         os.ftruncate(self._descriptor, _HEADER + places * size)
         self._memory = mmap.mmap(self._descriptor, _HEADER + places * size)
+        self._lock = threading.Lock()
         self.owner = os.getpid()
         self.offer = Offer(f"/proc/{self.owner}/fd/{self._descriptor}", secrets.token_bytes(_TOKEN_BYTES), places, size)
         self._memory[:_TOKEN_BYTES] = self.offer.token
 
-    def put(self, pieces: Sequence[NDArray[Any]]) -> int | None:
-        """Put arrays into a free place, one after the other.
+    def put(self, arrays: Sequence[NDArray[Any] | None]) -> int | None:
+        """Put arrays into a free place, one after the other; `arrays_in` finds them there.
+
+        Args:
+            arrays: They fit into a place, each with up to `ALIGNED` bytes of room before it. None is passed over.
 
         Returns:
-            The place, or None where the ring was not reached yet or has no room.
+            The place, or None where the ring was not reached yet or all places are taken.
         """
         if not self._memory[_TOKEN_BYTES]:
             return None
         first_state = _TOKEN_BYTES + 1
-        place = self._memory.find(bytes([_FREE]), first_state, first_state + self.offer.places) - first_state
-        if place < 0:
-            return None
+        with self._lock:  # a worker has a thread that makes batches and one that sends them
+            place = self._memory.find(bytes([_FREE]), first_state, first_state + self.offer.places) - first_state
+            if place < 0:
+                return None
+            self._memory[first_state + place] = _TAKEN
         offset = _HEADER + place * self.offer.size
-        for piece in pieces:
-            self._memory[offset : offset + piece.nbytes] = piece.data.cast("B") if piece.size else b""
-            offset += piece.nbytes
-        self._memory[first_state + place] = _TAKEN
+        for array in arrays:
+            if array is not None:
+                np.ndarray(array.shape, array.dtype, self._memory, offset)[...] = array
+                offset += _aligned(array.nbytes)
         return place
 
     def close(self) -> None:
@@ -106,9 +122,13 @@ def reach(offer: Offer) -> None:
         memory[_TOKEN_BYTES] = 1
 
 
-@contextmanager
-def taken_from(offer: Offer, place: int) -> Iterator[memoryview]:
-    """The bytes in a place of a ring, which is free again afterwards.
+def arrays_in(offer: Offer, place: int, kinds: Sequence[tuple[str, tuple[int, ...]]]) -> list[NDArray[Any]]:
+    """The arrays in a place of a ring, to use and to write to; the place is free again when the last of them is gone.
+
+    Args:
+        offer: The ring.
+        place: What `SharedRing.put` returned.
+        kinds: dtype and shape of each array, in the order they were put there.
 
     Raises:
         RuntimeError: this process did not reach the ring: the batch was made for another one.
@@ -119,10 +139,24 @@ def taken_from(offer: Offer, place: int) -> Iterator[memoryview]:
             "this batch is in memory that its DataLoader worker shares with another process; only the process that "
             "runs the DataLoader can receive it"
         )
-    offset = _HEADER + place * offer.size
-    with memoryview(memory) as whole, whole[offset : offset + offer.size] as part:
-        yield part
-    memory[_TOKEN_BYTES + 1 + place] = _FREE
+    whole = np.frombuffer(memory, np.uint8, offer.size, _HEADER + place * offer.size)
+    weakref.finalize(whole, _free, memory, place, os.getpid()).atexit = False
+    arrays = []
+    offset = 0
+    for dtype, shape in kinds:
+        array: NDArray[Any] = np.ndarray(shape, dtype, whole, offset)
+        offset += _aligned(array.nbytes)
+        arrays.append(array.copy() if array.nbytes < _SMALL else array)
+    return arrays
+
+
+def _free(memory: mmap.mmap, place: int, owner: int) -> None:
+    if os.getpid() == owner:  # and not a fork of it, whose copies of the arrays mean nothing
+        memory[_TOKEN_BYTES + 1 + place] = _FREE
+
+
+def _aligned(length: int) -> int:
+    return -(-length // ALIGNED) * ALIGNED
 
 
 def place_size(needed: int) -> int | None:
@@ -131,4 +165,4 @@ def place_size(needed: int) -> int | None:
     return size if 2 * size <= _LARGEST_RING else None
 
 
-__all__ = ["Offer", "SharedRing", "can_share", "place_size", "reach", "taken_from"]
+__all__ = ["ALIGNED", "Offer", "SharedRing", "arrays_in", "can_share", "place_size", "reach"]

@@ -3,12 +3,16 @@
 torch moves every tensor of a batch in a block of shared memory of its own, and hands each block over in an exchange
 with a thread of the worker that has to wait for the worker's interpreter: with a dozen tensors that takes longer than
 making the batch, needs as many open files as tensors are kept, and fails where ``/dev/shm`` is small. Here the numbers
-of all tensors go through the pipe in one piece, integers no wider than their values need and equal rows once; the main
-process gets tensors of its own, the same bit for bit. Very large tensors go torch's way.
+of all tensors go together, bit for bit, through a place in memory that is used again for a later batch
+(`nd_data.shared_ring`), or else through the pipe, integers no wider than their values need and equal rows once. Very
+large tensors go torch's way.
 """
 
 import os
-from typing import Any, NamedTuple
+import sys
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
-from nd_data.shared_ring import Offer, SharedRing, can_share, place_size, reach, taken_from
+from nd_data.shared_ring import ALIGNED, Offer, SharedRing, arrays_in, can_share, place_size, reach
 
 #: What travels this way.
 _TRAVELLING = frozenset(
@@ -27,6 +31,8 @@ _TRAVELLING = frozenset(
 )
 _INTEGERS = {np.dtype(dtype): np.iinfo(dtype) for dtype in (np.int8, np.int16, np.int32)}
 _BITS = {1: np.int8, 2: np.int16, 4: np.int32, 8: np.int64}
+
+_FETCHER = "torch.utils.data._utils.fetch"
 
 #: Tensors with more bytes than this are left in shared memory, where they need not be copied.
 _TOO_LARGE = 2**24
@@ -39,61 +45,95 @@ class TravellingBatch(dict[Any, Any]):
     """A batch that a worker is about to send: a dictionary like any other, which arrives as a plain one."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        pieces: list[NDArray[Any]] = []
-        structure = _packed(dict(self), pieces)
-        ring = _own_ring(sum([piece.nbytes for piece in pieces]))
-        place = None if ring is None else ring.put(pieces)
-        if ring is None or place is None:
-            offer = None if ring is None else ring.offer
-            return _arrived, (structure, b"".join([piece.data for piece in pieces]), offer)
-        return _arrived_in_ring, (structure, ring.offer, place)
+        return _packed(self)
 
 
-def prepared_to_travel(batch: Any) -> Any:
+class PackedBatch:
+    """A batch that is on its way already, and arrives as a plain dictionary.
+
+    Packed at once, the memory of its tensors is free for the next batch; packed by the thread that sends, it would be
+    held until then, and the next batch made in memory that is not in the processor's caches.
+
+    Args:
+        batch: What was collated. Nobody may change it any more.
+    """
+
+    def __init__(self, batch: dict[Any, Any]) -> None:
+        self._parts = _packed(batch)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._parts
+
+
+def prepared_to_travel(batch: Any, *, straight: bool = False) -> Any:
     """A batch as `collate` should return it: as it is, except that a worker's dictionary knows how to travel.
 
     Args:
         batch: What was collated.
+        straight: Whether what is returned goes straight to the queue, without anybody having a look at it.
     """
-    return TravellingBatch(batch) if type(batch) is dict and get_worker_info() is not None else batch
+    if type(batch) is not dict or get_worker_info() is None:
+        return batch
+    return PackedBatch(batch) if straight else TravellingBatch(batch)
 
 
-class _Place(NamedTuple):
-    """Where in the piece that travels the numbers of a tensor are, and what they looked like.
+def goes_straight(depth: int) -> bool:
+    """Whether a function was called by the part of torch's DataLoader that puts what it returns into the queue.
 
-    Attributes:
-        dtype: NumPy's name of the tensor's dtype.
-        shape: The tensor's shape.
-        sent_as: NumPy's name of the dtype that its numbers travel in.
-        rows: How many of its rows travel: all, or one that is like all others.
-        offset: First byte.
+    Args:
+        depth: How many calls up from here the caller in question is.
     """
-
-    dtype: str
-    shape: tuple[int, ...]
-    sent_as: str
-    rows: int
-    offset: int
+    frame: FrameType | None = sys._getframe(depth) if hasattr(sys, "_getframe") else None  # noqa: SLF001
+    return frame is not None and frame.f_globals.get("__name__") == _FETCHER
 
 
-def _packed(value: Any, pieces: list[NDArray[Any]]) -> Any:
-    if type(value) is dict:
-        return {key: _packed(member, pieces) for key, member in value.items()}
-    if type(value) in (list, tuple):
-        return type(value)([_packed(member, pieces) for member in value])
-    if type(value) is not Tensor or value.device.type != "cpu" or value.layout != torch.strided or value.requires_grad:
-        return value
-    if value.nbytes > _TOO_LARGE or value.dtype not in _TRAVELLING:
-        return value
-    array = value.numpy()
-    sent = _shrunk(array)
-    # Every piece begins where its numbers are aligned.
-    offset = sum([piece.nbytes for piece in pieces])
-    missing = -offset % 8
-    if missing:
-        pieces.append(np.zeros(missing, dtype=np.uint8))
-    pieces.append(np.ascontiguousarray(sent).reshape(-1))
-    return _Place(array.dtype.str, array.shape, sent.dtype.str, len(sent) if array.ndim else 1, offset + missing)
+def _packed(batch: dict[Any, Any]) -> tuple[Any, ...]:
+    arrays: list[NDArray[Any] | None] = []
+    structure = _emptied(dict(batch), arrays)
+    ring = _own_ring(sum([ALIGNED + array.nbytes for array in arrays if array is not None]))
+    place = None if ring is None else ring.put(arrays)
+    if ring is not None and place is not None:
+        labels = [None if array is None else (array.dtype.str, array.shape) for array in arrays]
+        return _arrived_in_ring, (structure, labels, ring.offer, place)
+    labels_sent: list[_Label] = []
+    pieces: list[bytes] = []
+    for array in arrays:
+        sent = None if array is None else _shrunk(array)
+        labels_sent.append(
+            None if array is None or sent is None else (array.dtype.str, sent.dtype.str, array.shape, sent.shape)
+        )
+        pieces.append(b"" if sent is None else sent.tobytes())
+    return _arrived, (structure, labels_sent, pieces, None if ring is None else ring.offer)
+
+
+#: Of each tensor: NumPy's names of its dtype and of that which its numbers travel in, its shape, and that of the
+#: numbers: all its rows, or one that is like all others. None stands for an Ellipsis that was in the batch.
+_Label = tuple[str, str, tuple[int, ...], tuple[int, ...]] | None
+
+
+def _emptied(value: Any, arrays: list[NDArray[Any] | None]) -> Any:
+    # The structure of a batch, with an Ellipsis for each tensor whose numbers were taken out.
+    kind = type(value)
+    if kind is dict:
+        return {key: _emptied(member, arrays) for key, member in value.items()}
+    if kind is list or kind is tuple:
+        return kind([_emptied(member, arrays) for member in value])
+    if kind is Tensor and _can_travel(value):
+        arrays.append(value.numpy())
+        return ...
+    if value is ...:
+        arrays.append(None)
+    return value
+
+
+def _can_travel(tensor: Tensor) -> bool:
+    return (
+        tensor.dtype in _TRAVELLING
+        and tensor.device.type == "cpu"
+        and tensor.layout is torch.strided
+        and not tensor.requires_grad
+        and tensor.nbytes <= _TOO_LARGE
+    )
 
 
 def _shrunk(array: NDArray[Any]) -> NDArray[Any]:
@@ -139,34 +179,34 @@ def _own_ring(needed: int) -> SharedRing | None:
     return _RINGS[-1]
 
 
-def _arrived(structure: Any, numbers: bytes, offer: Offer | None) -> Any:
+def _arrived(structure: Any, labels: list[_Label], pieces: list[bytes], offer: Offer | None) -> Any:
     if offer is not None:
         reach(offer)
-    return _unpacked(structure, numbers)
+    tensors: list[Any] = []
+    for label, numbers in zip(labels, pieces, strict=True):
+        if label is None:
+            tensors.append(...)
+            continue
+        dtype, sent_as, shape, shape_sent = label
+        array = np.empty(shape, dtype)
+        if array.size:
+            array[...] = np.frombuffer(numbers, sent_as).reshape(shape_sent)
+        tensors.append(torch.from_numpy(array))
+    return _filled(structure, iter(tensors))
 
 
-def _arrived_in_ring(structure: Any, offer: Offer, place: int) -> Any:
-    with taken_from(offer, place) as numbers:
-        return _unpacked(structure, numbers)
+def _arrived_in_ring(structure: Any, labels: list[tuple[str, tuple[int, ...]] | None], offer: Offer, place: int) -> Any:
+    arrays = iter(arrays_in(offer, place, [label for label in labels if label is not None]))
+    return _filled(structure, iter([... if label is None else torch.from_numpy(next(arrays)) for label in labels]))
 
 
-def _unpacked(structure: Any, numbers: bytes | memoryview) -> Any:
-    if type(structure) is _Place:
-        return _tensor(structure, numbers)
-    if type(structure) is dict:
-        return {key: _unpacked(member, numbers) for key, member in structure.items()}
-    if type(structure) in (list, tuple):
-        return type(structure)([_unpacked(member, numbers) for member in structure])
-    return structure
+def _filled(value: Any, tensors: Iterator[Any]) -> Any:
+    kind = type(value)
+    if kind is dict:
+        return {key: _filled(member, tensors) for key, member in value.items()}
+    if kind is list or kind is tuple:
+        return kind([_filled(member, tensors) for member in value])
+    return next(tensors) if value is ... else value
 
 
-def _tensor(place: _Place, numbers: bytes | memoryview) -> Tensor:
-    array = np.empty(place.shape, dtype=place.dtype)
-    if array.size:
-        shape = (place.rows, *place.shape[1:]) if place.shape else ()
-        sent = np.ndarray(shape, dtype=place.sent_as, buffer=numbers, offset=place.offset)
-        array[...] = sent
-    return torch.from_numpy(array)
-
-
-__all__ = ["TravellingBatch", "prepared_to_travel"]
+__all__ = ["PackedBatch", "TravellingBatch", "goes_straight", "prepared_to_travel"]

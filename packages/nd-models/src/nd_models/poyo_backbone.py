@@ -8,9 +8,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import get_worker_info
 
 from nd_data import pad8, track_mask8
 from nd_models.decoder_model import DecoderModel
@@ -193,9 +193,11 @@ class PoyoBackbone(DecoderModel):
             return None
         batch = self._input_tokens.batch(windows, self.unit_emb, known)
         for name, tokens in zip(("latent_index", "latent_timestamps"), self._latent_tokens, strict=True):
-            repeated = np.empty((len(windows), len(tokens)), dtype=tokens.dtype)
-            repeated[:] = tokens
-            batch[name] = torch.from_numpy(repeated)
+            row = torch.from_numpy(tokens)
+            # A worker sends the row once and the main process repeats it: there is no need to do so here. What is
+            # expanded cannot be written to by mistake, but for a single row, which shares its memory with the grid.
+            is_sent = get_worker_info() is not None and len(windows) > 1
+            batch[name] = row.expand(len(windows), -1) if is_sent else row.repeat(len(windows), 1)
         return batch
 
 

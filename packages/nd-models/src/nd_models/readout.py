@@ -197,7 +197,8 @@ def targets(data: "Data", name: str, entry: Mapping[str, Any], spec: ModalitySpe
     Raises:
         KeyError, ValueError: as `prepare_for_readout`.
     """
-    timestamps = _attribute(data, name, "timestamp_key", entry.get("timestamp_key", spec.timestamp_key), known)
+    timestamp_key = entry.get("timestamp_key", spec.timestamp_key)
+    timestamps = _attribute(data, name, "timestamp_key", timestamp_key, known)
     value_key = entry.get("value_key", spec.value_key)
     values = _attribute(data, name, "value_key", value_key, known)
     if len(values) != len(timestamps):
@@ -214,7 +215,10 @@ def targets(data: "Data", name: str, entry: Mapping[str, Any], spec: ModalitySpe
     _check_values(data, name, value_key, values, spec)
 
     weighted = (entry.get("weights") or {}).items()
-    weights = weigh(timestamps, [(_bounds(data, path, known), weight) for path, weight in weighted])
+    # The timestamps of a series were read in order; any other array may be in none.
+    in_order = True if timestamp_key in known and timestamp_key.endswith(".timestamps") else None
+    bounds = [(_bounds(data, path, known), weight) for path, weight in weighted]
+    weights = weigh(timestamps, bounds, in_order=in_order)
     where = entry.get("eval_interval")
     if where is None:
         return timestamps, values, weights, filled(len(timestamps), True, np.bool_)
