@@ -178,25 +178,8 @@ class POYO(PoyoBackbone):
         tokens["model_inputs"] = {**inputs, **tokens["model_inputs"]}
         return tokens
 
-    def tokenize_batch(self, windows: "Sequence[Data]") -> dict[str, Any] | None:
-        """Tokenize many windows at once, straight into the padded tensors of a batch.
-
-        Args:
-            windows: B windows, each as `tokenize` takes it.
-
-        Returns:
-            What ``nd_data.collate([model.tokenize(window) for window in windows])`` gives, or None where a subclass
-            makes input tokens of its own, and there is no quicker way than that.
-
-        Raises:
-            KeyError, ValueError: as `tokenize`.
-        """
-        known = [read_values(window, self._readout_paths(window)) for window in windows]
-        inputs = self.input_and_latent_batch(windows, known)
-        if inputs is None:
-            return None
+    def _output_batch(self, windows: "Sequence[Data]", known: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         batch: dict[str, Any] = collate(list(map(self._output_tokens, windows, known)))
-        batch["model_inputs"] = {**inputs, **batch["model_inputs"]}
         return batch
 
     def _output_tokens(self, data: "Data", known: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Shapes: B windows, N_in input tokens, N_lat latents, N_out queries, D width, H h
 
 import logging
 import math
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import get_worker_info
 
 from nd_data import pad8, track_mask8
+from nd_data.window_values import read_values
 from nd_models.decoder_model import DecoderModel
 from nd_models.input_tokens import InputTokens
 from nd_models.nn import (
@@ -24,6 +26,7 @@ from nd_models.nn import (
     RotarySelfAttention,
     RotaryTimeEmbedding,
 )
+from nd_models.readout import ReadoutPaths
 from nd_models.tokens import create_linspace_latent_tokens
 
 if TYPE_CHECKING:
@@ -40,6 +43,8 @@ class PoyoBackbone(DecoderModel):
 
     Subclasses add what makes queries and what reads them out. The names of the parts are those of published weights.
     """
+
+    _readout_paths: ReadoutPaths
 
     def __init__(
         self,
@@ -161,6 +166,31 @@ class PoyoBackbone(DecoderModel):
         output_queries = output_queries + self.dec_atn(output_queries, latents, output_rotation, latent_rotation)
         decoded: Tensor = output_queries + self.dec_ffn(output_queries)
         return decoded
+
+    def tokenize_batch(self, windows: "Sequence[Data]") -> dict[str, Any] | None:
+        """Tokenize many windows at once, straight into the padded tensors of a batch.
+
+        Args:
+            windows: B windows, each as `tokenize` takes it.
+
+        Returns:
+            What ``nd_data.collate([model.tokenize(window) for window in windows])`` gives, or None where a subclass
+            makes input tokens of its own, and there is no quicker way than that.
+
+        Raises:
+            KeyError, ValueError: as `tokenize`.
+        """
+        known = [read_values(window, self._readout_paths(window)) for window in windows]
+        inputs = self.input_and_latent_batch(windows, known)
+        if inputs is None:
+            return None
+        batch = self._output_batch(windows, known)
+        batch["model_inputs"] = {**inputs, **batch["model_inputs"]}
+        return batch
+
+    @abstractmethod
+    def _output_batch(self, windows: "Sequence[Data]", known: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """The part of `tokenize_batch` that depends on the readout."""
 
     def input_and_latent_tokens(self, data: "Data", known: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The part of `tokenize` that does not depend on the readout: spikes, unit tokens and latents.
