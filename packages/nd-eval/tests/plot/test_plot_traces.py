@@ -162,9 +162,13 @@ def test_classes_are_bars_at_their_names():
 
 
 def test_a_single_time_and_a_single_class_can_be_drawn(tmp_path):
-    plot_traces(trace([3.0], dimensions=1)).save(tmp_path / "one.png")
+    one = plot_traces(trace([3.0], dimensions=1))
+    np.testing.assert_array_equal(lines(one.axes[0])["true"].get_xdata(), [3.0])
     same = torch.zeros(5, dtype=torch.int64)
-    plot_traces(StitchedTrace(torch.arange(5).double(), same, same)).save(tmp_path / "class.png")
+    classes = plot_traces(StitchedTrace(torch.arange(5).double(), same, same))
+    np.testing.assert_array_equal(lines(classes.axes[0])["predicted"].get_ydata(), np.zeros(5))
+    for picture, file in ((one, "one.png"), (classes, "class.png")):
+        assert picture.save(tmp_path / file).stat().st_size > 0
 
 
 def test_targets_that_are_all_nan_are_drawn_without_a_score(tmp_path):
