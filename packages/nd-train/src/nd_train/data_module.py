@@ -1,6 +1,7 @@
 """Datasets, samplers and loaders of one decoding run, built from a folder of recordings and a configuration."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -94,8 +95,13 @@ class NeuralDataModule(L.LightningDataModule):
 
     def has_split(self, split: str) -> bool:
         """Whether every recording has this split."""
+        return all(split in names for names in self._splits_of_recordings)
+
+    @cached_property
+    def _splits_of_recordings(self) -> list[list[str]]:
+        # Once: it opens every recording.
         everything = Dataset(self.root, config=self.config)
-        return all(split in split_names(everything.get_recording_data(name)) for name in everything.recording_ids)
+        return [split_names(everything.get_recording_data(name)) for name in everything.recording_ids]
 
     def get_unit_ids(self) -> list[str]:
         """Ids of all units of the training recordings."""
