@@ -14,13 +14,13 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 from nd_models import MultitaskDecoderModel
-from nd_models.checkpoint import read_checkpoint
 from nd_train.callbacks import DecodingStitchEvaluator, MultiTaskDecodingStitchEvaluator
 from nd_train.callbacks.last_checkpoint import LastCheckpoint
 from nd_train.configured_readouts import configured_readouts
 from nd_train.data_module import NeuralDataModule
 from nd_train.neural_decoder import NeuralDecoder
 from nd_train.results_table import results_console, results_table
+from nd_train.run_command_line import RunCommandLine
 
 USER_ERRORS = (ValueError, KeyError, TypeError, FileNotFoundError, FileExistsError, PermissionError)
 
@@ -46,7 +46,7 @@ def configured_decoder(
     return NeuralDecoder(network, lr, optimizer=optimizer, weight_decay=weight_decay, schedule=schedule, warmup=warmup)
 
 
-class DecoderCommandLine(LightningCLI):
+class DecoderCommandLine(RunCommandLine):
     """Lightning's command line around `NeuralDecoder` and `NeuralDataModule`.
 
     It adds the stitching evaluator that fits the model and, after ``fit``, tests the best checkpoint and prints the
@@ -58,8 +58,6 @@ class DecoderCommandLine(LightningCLI):
     """
 
     evaluator: DecodingStitchEvaluator | MultiTaskDecodingStitchEvaluator
-    last_stage: Literal["val", "test"]
-    """What the scores at the end of ``fit`` are of."""
     validates: bool = True
     """Whether ``fit`` validates; without a ``valid`` split it trains to its last step, and that state is tested."""
 
@@ -75,30 +73,11 @@ class DecoderCommandLine(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Checkpoints and logs that a run has unless its configuration says otherwise."""
-        parser.add_argument("--system", type=Literal["decoding", "longitudinal"], default="decoding")
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
-        parser.set_defaults(
-            {
-                "checkpoint.monitor": "average_val_metric",
-                "checkpoint.mode": "max",
-                "checkpoint.filename": "best-{epoch:03d}-{average_val_metric:.3f}",
-                "checkpoint.auto_insert_metric_name": False,
-            }
-        )
-
-    def _parse_ckpt_path(self) -> None:
-        # Lightning would read a checkpoint's hyperparameters as arguments of the same names; ours describe the network.
-        settings = self.config[self.config.subcommand]
-        checkpoint_path = settings.get("ckpt_path")
-        if checkpoint_path and Path(checkpoint_path).is_file():
-            settings.model.network, _ = read_checkpoint(Path(checkpoint_path))
+        self._add_run_arguments(parser, system="decoding", monitor="average_val_metric", mode="max", digits=3)
 
     def before_instantiate_classes(self) -> None:
         """Read out what the data's configuration names, where the network's arguments do not say what to read out."""
-        settings = self.config[self.subcommand]
-        settings.weights_only = True  # No checkpoint's code is ever run.
-        if "verbose" in settings:
-            settings.verbose = False  # Lightning's own table of what `report` prints.
+        settings = self._settings_of_the_command()
         network = settings.model.network
         single = network.get("architecture", "POYOPlus") == "POYO"
         wanted = "readout_spec" if single else "readout_specs"
@@ -161,12 +140,6 @@ class DecoderCommandLine(LightningCLI):
             # A model with one readout has one set of metrics: the first recording's.
             self.evaluator.metrics = next(iter(next(iter(metrics.values())).values()))
 
-    @property
-    def best_checkpoint(self) -> str:
-        """Path of the checkpoint with the best validation score; empty before the first validation."""
-        callback = self.trainer.checkpoint_callback
-        return callback.best_model_path if isinstance(callback, ModelCheckpoint) else ""
-
     def after_fit(self) -> None:
         """Evaluate the best checkpoint (without validation, the last state), on the test split where there is one."""
         best = self.best_checkpoint if self.validates else None
@@ -198,13 +171,7 @@ class DecoderCommandLine(LightningCLI):
             return
         if self.print_scores:
             results_console().print(results_table(result, title=f"stitched scores, {stage}"))
-        folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{stage}_scores.json").write_text(json.dumps(result.scores, indent=2) + "\n")
-
-    def _print(self, text: str) -> None:
-        if self.trainer.is_global_zero:
-            print(text)
+        (self._folder() / f"{stage}_scores.json").write_text(json.dumps(result.scores, indent=2) + "\n")
 
 
 def ready_configurations() -> dict[str, Path]:

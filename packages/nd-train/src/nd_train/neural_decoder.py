@@ -5,10 +5,8 @@ B windows, N_out queries (padded), D output width.
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, cast
 
-import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -17,11 +15,12 @@ from nd_eval import DataForDecodingStitchEvaluator, DataForMultiTaskDecodingStit
 from nd_models import DecoderModel, ModalitySpec, MultitaskDecoderModel, model_from_config
 from nd_optim import SparseLamb
 from nd_train.multitask_loss import multitask_loss
+from nd_train.plain_checkpoint import PlainCheckpointModule
 
 StitchData = DataForDecodingStitchEvaluator | DataForMultiTaskDecodingStitchEvaluator
 
 
-class NeuralDecoder(L.LightningModule):
+class NeuralDecoder(PlainCheckpointModule):
     """Train a decoder on windows of recordings, and hand its outputs to a stitching evaluator.
 
     Built from a model, or from a mapping of its constructor's arguments (``architecture`` names the class; without it,
@@ -70,30 +69,6 @@ class NeuralDecoder(L.LightningModule):
                 "warmup": warmup,
             }
         )
-
-    @classmethod
-    def load_from_checkpoint(  # type: ignore[override]  # Lightning wraps it in a descriptor of its own
-        cls, checkpoint_path: str | Path, map_location: Any = None, **keywords: Any
-    ) -> Self:
-        """Build the module back from a checkpoint that a run of it wrote; nothing in the file is executed.
-
-        Args:
-            checkpoint_path: A Lightning checkpoint.
-            map_location: Where tensors go, as in :func:`torch.load`.
-            **keywords: Arguments of the constructor that replace the saved ones.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-        """
-        if not Path(checkpoint_path).is_file():
-            raise FileNotFoundError(f"no checkpoint at {checkpoint_path}")
-        keywords.setdefault("weights_only", True)
-        load = super().load_from_checkpoint
-        return load(checkpoint_path, map_location=map_location, **keywords)
-
-    def forward(self, **inputs: Any) -> Any:
-        """Run the model; arguments and result are its own."""
-        return self.model(**inputs)
 
     def setup(self, stage: str) -> None:
         """Initialise the vocabularies from the data module, where there is one and they are not yet initialised."""

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser
 from rich.table import Table
 
-from nd_models.checkpoint import read_checkpoint
 from nd_train.callbacks.last_checkpoint import LastCheckpoint
 from nd_train.longitudinal.data_module import LongitudinalDataModule
 from nd_train.longitudinal.epoch_statistics import CLASS_METRICS, REGRESSION_METRICS
@@ -18,6 +17,7 @@ from nd_train.longitudinal.lightning_module import MILightningModule
 from nd_train.longitudinal.settings import LongitudinalSettings
 from nd_train.longitudinal.subsets import SUBSETS
 from nd_train.results_table import results_console
+from nd_train.run_command_line import RunCommandLine
 
 # What a checkpoint's weights mean, whatever the command line says.
 _OF_THE_CHECKPOINT = (
@@ -64,7 +64,7 @@ def configured_forecaster(
     return MILightningModule(settings, {**known, **network})
 
 
-class LongitudinalCommandLine(LightningCLI):
+class LongitudinalCommandLine(RunCommandLine):
     """Lightning's command line around `MILightningModule` and `LongitudinalDataModule`.
 
     After ``fit`` it scores the checkpoint with the lowest ``val_loss`` on the sequences held out for the test, or where
@@ -74,9 +74,6 @@ class LongitudinalCommandLine(LightningCLI):
     Args:
         args: The command line's words; None takes the program's own.
     """
-
-    last_stage: Literal["val", "test"]
-    """What the scores at the end of ``fit`` are of."""
 
     def __init__(self, args: ArgsType = None) -> None:
         super().__init__(
@@ -89,39 +86,22 @@ class LongitudinalCommandLine(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """What the data say goes to the model; checkpoints as a run has unless its configuration says otherwise."""
-        parser.add_argument("--system", type=Literal["decoding", "longitudinal"], default="longitudinal")
         parser.link_arguments("data.feature_sizes", "model.feature_sizes", apply_on="instantiate")
         parser.link_arguments("data.num_outcomes", "model.num_outcomes", apply_on="instantiate")
         parser.link_arguments("model.args.num_classes", "data.num_classes")
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
-        parser.set_defaults(
-            {
-                "checkpoint.monitor": "val_loss",
-                "checkpoint.mode": "min",
-                "checkpoint.filename": "best-{epoch:03d}-{val_loss:.4f}",
-                "checkpoint.auto_insert_metric_name": False,
-            }
-        )
+        self._add_run_arguments(parser, system="longitudinal", monitor="val_loss", mode="min", digits=4)
 
-    def _parse_ckpt_path(self) -> None:
-        # Lightning would read a checkpoint's hyperparameters as arguments of the same names; ours describe the network.
-        settings = self.config[self.config.subcommand]
-        checkpoint_path = settings.get("ckpt_path")
-        if checkpoint_path and Path(checkpoint_path).is_file():
-            settings.model.network, _ = read_checkpoint(Path(checkpoint_path))
-            saved = read_arguments(Path(checkpoint_path))
-            for name in _OF_THE_CHECKPOINT:
-                if name in saved:
-                    settings.model.args[name] = saved[name]
-            settings.data.num_classes = saved.get("num_classes", settings.data.num_classes)
+    def _take_from_checkpoint(self, settings: Any, path: Path) -> None:
+        saved = read_arguments(path)
+        for name in _OF_THE_CHECKPOINT:
+            if name in saved:
+                settings.model.args[name] = saved[name]
+        settings.data.num_classes = saved.get("num_classes", settings.data.num_classes)
 
     def before_instantiate_classes(self) -> None:
         """No checkpoint's code is ever run, and no argument is silently without effect."""
-        settings = self.config[self.subcommand]
-        settings.weights_only = True
+        settings = self._settings_of_the_command()
         _refuse_arguments_without_effect(settings.model.args)
-        if "verbose" in settings:
-            settings.verbose = False  # Lightning's own table of what `report` prints.
 
     def instantiate_classes(self) -> None:
         """Build module, data module and trainer; save the end of a run too, and stop early where that is asked for."""
@@ -176,12 +156,6 @@ class LongitudinalCommandLine(LightningCLI):
         """Leave the predictions as CSV."""
         self._print(f"predictions: {self._write_predictions('predict')}")
 
-    @property
-    def best_checkpoint(self) -> str:
-        """Path of the checkpoint with the lowest validation loss; empty before the first validation."""
-        callback = self.trainer.checkpoint_callback
-        return callback.best_model_path if isinstance(callback, ModelCheckpoint) else ""
-
     def report(self, stage: Literal["val", "test"]) -> None:
         """Print the table of one stage, and leave its scores and predictions beside the run's logs."""
         if not self.trainer.is_global_zero:
@@ -202,15 +176,6 @@ class LongitudinalCommandLine(LightningCLI):
             self._folder() / f"{split}_predictions.csv", **self.datamodule.table_arguments(split)
         )
         return path
-
-    def _folder(self) -> Path:
-        folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-
-    def _print(self, text: str) -> None:
-        if self.trainer.is_global_zero:
-            print(text)
 
 
 def _refuse_arguments_without_effect(args: Mapping[str, Any]) -> None:

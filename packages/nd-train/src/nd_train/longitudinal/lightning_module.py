@@ -9,10 +9,8 @@ import math
 import warnings
 from collections import deque
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, cast
 
-import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -32,11 +30,12 @@ from nd_train.longitudinal.prediction_store import PredictionStore, storable
 from nd_train.longitudinal.sequence_length import SequenceLengthScheduler
 from nd_train.longitudinal.settings import LongitudinalSettings
 from nd_train.longitudinal.subsets import SUBSETS
+from nd_train.plain_checkpoint import PlainCheckpointModule
 
 _EVERY_SEQUENCE = ((False, "in_time"), (True, "in_time"))
 
 
-class MILightningModule(L.LightningModule):
+class MILightningModule(PlainCheckpointModule):
     """Train, validate, test and predict with a model of sequences whose observations are partly missing.
 
     Logged: ``train_loss`` and ``train_<metric>`` of every step, ``train_epoch_<loss|metric>``; in validation and test
@@ -95,31 +94,6 @@ class MILightningModule(L.LightningModule):
         self.register_buffer("outcome_std", torch.ones(self.settings.num_outcomes))
         self.outcome_mean: Tensor
         self.outcome_std: Tensor
-
-    @classmethod
-    def load_from_checkpoint(  # type: ignore[override]  # Lightning wraps it in a descriptor of its own
-        cls, checkpoint_path: str | Path, map_location: Any = None, **keywords: Any
-    ) -> Self:
-        """Build the module back from a checkpoint that a run of it wrote; nothing in the file is executed.
-
-        Args:
-            checkpoint_path: A Lightning checkpoint.
-            map_location: Where tensors go, as in :func:`torch.load`.
-            **keywords: `args` or `model` in place of the saved ones. A model without `to_config` must be given.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: the checkpoint does not describe its model, and none was given.
-        """
-        if not Path(checkpoint_path).is_file():
-            raise FileNotFoundError(f"no checkpoint at {checkpoint_path}")
-        keywords.setdefault("weights_only", True)
-        load = super().load_from_checkpoint
-        return load(checkpoint_path, map_location=map_location, **keywords)
-
-    def forward(self, **inputs: Any) -> Any:
-        """Run the model; arguments and result are its own."""
-        return self.model(**inputs)
 
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:  # noqa: ARG002  # Lightning's signature
         """One step: forecast, loss, metrics, logs.
