@@ -229,6 +229,48 @@ def build(session: nox.Session) -> None:
 
 
 @nox.session
+def release(session: nox.Session) -> None:
+    """`-- nd-optim 0.1.1`: checks, version, changelog, known-good set, sdist and wheel, commit, tag. Pushes nothing."""
+    if len(session.posargs) != 2:
+        session.error("expected a package and its new version: nox -s release -- nd-optim 0.1.1")
+    name, version = session.posargs
+    session.install("-c", str(CONSTRAINTS), *group("build"), "nox", "packaging")
+    session.run("python", ".ci/release.py", "check", name, version)
+    checks = ("lint", "contracts", "types", *(f"unit({sibling})" for sibling in with_siblings(name)), "docs")
+    session.run("nox", "--reuse-existing-virtualenvs", "--sessions", *checks)
+    session.run("python", ".ci/release.py", "write", name, version)
+    try:
+        output = ROOT / "dist"
+        shutil.rmtree(output, ignore_errors=True)
+        session.run("python", "-m", "build", "--outdir", str(output), str(PACKAGES[name].path), silent=True)
+        (wheel,) = output.glob(f"*-{version}-*.whl")
+        write_known_good(session, name, version, wheel)
+        session.run("python", ".ci/release.py", "record", name, version)
+    except BaseException:
+        session.run("python", ".ci/release.py", "undo", name, version)
+        raise
+
+
+def write_known_good(session: nox.Session, name: str, version: str, wheel: Path) -> None:
+    """Install the wheel into an environment of its own, try it, and write down every version beside it."""
+    folder = Path(session.create_tmp()) / "known-good"
+    session.run("python", "-m", "venv", "--clear", str(folder))
+    python = str(folder / "bin" / "python")
+    siblings = [str(built_wheel(session, sibling)) for sibling in with_siblings(name) if sibling != name]
+    pip = (python, "-m", "pip", "--disable-pip-version-check")
+    session.run(*pip, "install", "--quiet", "-c", str(CONSTRAINTS), str(wheel), *siblings, external=True)
+    check = f"import {PACKAGES[name].module} as m; assert m.__version__ == {version!r}, m.__version__"
+    # Without -W error: torch alone warns where NumPy is absent.
+    session.run(python, "-c", check, external=True)
+    listed = str(session.run(*pip, "list", "--format=freeze", external=True, silent=True))
+    # What comes with every environment says nothing of the release, and a build's suffix is not on every index.
+    pinned = [line.partition("+")[0] for line in listed.splitlines() if "==" in line]
+    lines = [line for line in pinned if not line.startswith(("pip==", "setuptools=="))]
+    heading = f"# {name} {version} was tested with these: pip install {name}=={version} -c this file.\n"
+    (ROOT / "constraints" / f"{name}-v{version}.txt").write_text(heading + "\n".join(lines) + "\n")
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure ours against the peer in one run and print ratios. Names of benchmarks as arguments choose some."""
     install_wheels(session, list(PACKAGES), *PEERS)
