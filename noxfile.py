@@ -295,6 +295,13 @@ def gpu(session: nox.Session) -> None:
 
 
 @nox.session
+def report(session: nox.Session) -> None:
+    """The report card in headless Chromium (Debian: `apt-get install chromium`; ND_BROWSER names another)."""
+    install_wheels(session, list(PACKAGES), *PACKAGES["nd-train"].test_requirements, "playwright", extras=EVERYTHING)
+    session.run("python", "-m", "pytest", "packages/nd-train/tests/report", *session.posargs)
+
+
+@nox.session
 def quickstart(session: nox.Session) -> None:
     """Simulate, train and evaluate a decoder; `-- --data PATH --config FILE` trains on your own recordings."""
     install_wheels(session, list(PACKAGES), extras=EVERYTHING)

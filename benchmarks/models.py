@@ -2,9 +2,13 @@
 
     python benchmarks/models.py              # dim 64, depth 4, 16 latents × 6 steps, 32 windows
     python benchmarks/models.py --large      # dim 256, depth 4, 64 latents × 20 steps, 8 windows
+    python benchmarks/models.py --single     # dim 64, depth 6, 16 latents × 8 steps, 64 windows
+    python benchmarks/models.py --all        # every figure that has a goal: --large, --single, and the CUDA row
     python benchmarks/models.py --quick      # few repetitions, no peak memory
 
-Both models hold the same weights and see the same batch; they take turns. Prints a table of medians, then JSON lines.
+Both models hold the same weights and see the same batch, with the dropout that both have by default; they take turns.
+Prints a table of medians, then JSON lines. "packed" is our model on the same windows without padding, and "ragged" on
+windows of 0.1 to 1 times the longest, against our own padded form. The CUDA row (models_on_cuda.py) needs a GPU.
 On a machine that others use too give --threads 1, because more threads wait for each other, and look at the ratio of
 processor times. Without torch_brain 0.1.2 only our column is filled.
 """
@@ -79,8 +83,11 @@ class Size:
 
 SMALL = Size("small", dim=64, latents=16, latent_step=0.125, sequence_length=0.75, windows=32)
 LARGE = Size("large", dim=256, latents=64, latent_step=0.05, sequence_length=1.0, windows=8)
+SINGLE = Size("single", dim=64, latents=16, latent_step=0.125, sequence_length=1.0, windows=64, depth=6)
+SIZES = {size.name: size for size in (SMALL, LARGE, SINGLE)}
 GOALS = {
     "large": {"training step": 1.6, "inference": 1.8, "peak memory of a training step": 1 / 0.7},
+    "single": {"training step": 1.8},
     "small": {},  # none is set for this size
 }
 
@@ -124,11 +131,12 @@ def unit_ids() -> list[str]:
     return [f"brainset/session_{session}/unit_{unit:03}" for session in range(8) for unit in range(UNITS)]
 
 
-def make_batch(size: Size) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+def make_batch(size: Size, shares: tuple[float, float] = (0.8, 1.2)) -> tuple[dict[str, Tensor], Tensor, Tensor]:
     """The model's inputs, targets and weights, with windows of 0.8 to 1.2 times the mean number of tokens."""
     generator = torch.Generator().manual_seed(0)
     windows, queries = size.windows, size.queries
-    lengths = torch.randint(int(0.8 * size.tokens), int(1.2 * size.tokens) + 1, (windows,), generator=generator)
+    fewest, most = (int(share * size.tokens) for share in shares)
+    lengths = torch.randint(fewest, most + 1, (windows,), generator=generator)
     width = -(-int(lengths.max()) // 8) * 8
     mask = torch.arange(width) < lengths[:, None]
     out_width = -(-queries // 8) * 8
@@ -151,6 +159,17 @@ def make_batch(size: Size) -> tuple[dict[str, Tensor], Tensor, Tensor]:
     }
     targets = torch.randn(windows * queries, 2, generator=generator)
     return inputs, targets, torch.ones(windows * queries)
+
+
+def pack(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same batch without padding."""
+    masks = {"input": batch["input_mask"], "output": batch["output_decoder_index"] > 0}
+    packed = {name: batch[name] for name in ("latent_index", "latent_timestamps")}
+    for side, mask in masks.items():
+        of_side = {name: values for name, values in batch.items() if name.startswith(side) and name != "input_mask"}
+        packed |= {name: values[mask] for name, values in of_side.items()}
+        packed[f"{side}_seqlen"] = mask.sum(dim=1)
+    return packed
 
 
 def make_window(containers: Any) -> Any:
@@ -245,6 +264,17 @@ def compare_steps(table: Table, size: Size, *, repeats: int) -> float | None:
     return None if peer is None else float((predictions[0] - predictions[1]).abs().max())
 
 
+def compare_packed(table: Table, size: Size, *, repeats: int) -> None:
+    """Training step of ours on packed batches ("ours") against the same batches padded ("peer")."""
+    ours = build_ours(size)
+    for figure, shares in (("packed : padded, training step", (0.8, 1.2)), ("the same, ragged windows", (0.1, 1.2))):
+        batch, targets, weights = make_batch(size, shares)
+        forms = (pack(batch), batch)
+        steps = [lambda form=form: ours.train_step(form, targets, weights) for form in forms]  # noqa: B023
+        steps[0]()
+        table.add_times(figure, medians(repeats, 1, steps), "ms")
+
+
 def compare_tokenize(table: Table, *, repeats: int) -> None:
     """Tokenize a window of 800 spikes of 100 units by models with all modalities registered, and 1,000 unit ids."""
     size = {"sequence_length": 1.0, "latent_step": 0.05, "num_latents_per_step": 64, "dim": 32, "depth": 1}
@@ -272,9 +302,7 @@ def compare_peaks(table: Table, size: Size, *, threads: int) -> None:
 
 
 def peak_in_child(side: str, size: Size, threads: int) -> float | None:
-    command = [sys.executable, __file__, "--peak", side, "--threads", str(threads)]
-    if size.name == "large":
-        command.append("--large")
+    command = [sys.executable, __file__, "--peak", side, "--threads", str(threads), f"--{size.name}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         print(f"peak memory of {side} was not measured: {done.stderr.strip().splitlines()[-1]}", file=sys.stderr)
@@ -297,9 +325,35 @@ def peak_so_far() -> float:
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
 
+def compare(size: Size, arguments: argparse.Namespace, *, tokenize: bool) -> list[dict[str, Any]]:
+    """Every figure of one size, printed as they come."""
+    repeats = arguments.repeats or (2 if arguments.quick else 3 if size is LARGE else 9)
+    threads = torch.get_num_threads()
+    print(
+        f"{size.name}: dim {size.dim}, depth {size.depth}, {size.latents} latents × "
+        f"{round(size.sequence_length / size.latent_step)} steps, {size.windows} windows of about {size.tokens} tokens "
+        f"and {size.queries} queries\n"
+    )
+    table = Table(GOALS[size.name] | {"tokenize a window": 8.0}, size=size.name, threads=threads)
+    difference = compare_steps(table, size, repeats=repeats)
+    if tokenize:
+        compare_tokenize(table, repeats=4 if arguments.quick else 20)
+    if not arguments.quick:
+        compare_packed(table, size, repeats=repeats)
+        compare_peaks(table, size, threads=threads)
+    if difference is not None:
+        print(f"\nlargest difference of the two predictions: {difference:.1e}")
+    print()
+    return table.records
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--large", action="store_true", help="dim 256, 64 latents × 20 steps, 8 windows")
+    sizes = parser.add_mutually_exclusive_group()
+    sizes.add_argument("--small", action="store_true", help="dim 64, 16 latents × 6 steps, 32 windows (default)")
+    sizes.add_argument("--large", action="store_true", help="dim 256, 64 latents × 20 steps, 8 windows")
+    sizes.add_argument("--single", action="store_true", help="dim 64, depth 6, 16 latents × 8 steps, 64 windows")
+    sizes.add_argument("--all", action="store_true", help="large, single and the CUDA row")
     parser.add_argument("--repeats", type=int, help="measured repetitions at most (default: 9, with --large 3)")
     parser.add_argument("--threads", type=int, help="threads of torch (default: torch's own choice)")
     parser.add_argument("--quick", action="store_true", help="few repetitions: does it run, and roughly how fast")
@@ -309,30 +363,25 @@ def main() -> None:
     logging.disable(logging.WARNING)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    size = LARGE if arguments.large else SMALL
     torch.manual_seed(0)
+    chosen = [size for name, size in SIZES.items() if getattr(arguments, name)] or [SMALL]
     if arguments.peak:
-        print(measure_peak(arguments.peak, size))
+        print(measure_peak(arguments.peak, chosen[0]))
         return
-    repeats = arguments.repeats or (2 if arguments.quick else 3 if arguments.large else 9)
-    threads = torch.get_num_threads()
     if PeerPOYOPlus is None:
         print("torch_brain 0.1.2 is not importable: the peer's column stays empty")
     print(
-        f"torch {torch.__version__}, CPU, {threads} threads, float32, at most {repeats} interleaved repetitions\n"
-        f"{size.name}: dim {size.dim}, depth {size.depth}, {size.latents} latents × "
-        f"{round(size.sequence_length / size.latent_step)} steps, {size.windows} windows of about {size.tokens} tokens "
-        f"and {size.queries} queries\n"
+        f"torch {torch.__version__}, CPU, {torch.get_num_threads()} threads, float32, interleaved repetitions, at most "
+        f"{BUDGET:.0f} s a figure\n"
     )
-    table = Table(GOALS[size.name] | {"tokenize a window": 8.0}, size=size.name, threads=threads)
-    difference = compare_steps(table, size, repeats=repeats)
-    compare_tokenize(table, repeats=4 if arguments.quick else 20)
-    if not arguments.quick:
-        compare_peaks(table, size, threads=threads)
-    if difference is not None:
-        print(f"\nlargest difference of the two predictions: {difference:.1e}")
-    print()
-    for record in table.records:
+    records: list[dict[str, Any]] = []
+    for size in [LARGE, SINGLE] if arguments.all else chosen:
+        records += compare(size, arguments, tokenize=not (arguments.all and size is SINGLE))
+    if arguments.all:
+        import models_on_cuda
+
+        records += models_on_cuda.compare()
+    for record in records:
         print(json.dumps(record))
 
 

@@ -370,6 +370,46 @@ def test_a_rank_without_windows_is_empty_and_no_more():
     assert sampler.sequence_index.shape == (0,)
 
 
+@given(
+    intervals=sampling_intervals(),
+    num_replicas=st.integers(1, 6),
+    batch_size=st.integers(1, 9),
+    step=st.floats(0.1, 1.0),
+)
+@settings(max_examples=40)
+def test_whole_batches_of_ranks_are_those_of_one_process_and_as_many_on_every_rank(
+    intervals, num_replicas, batch_size, step
+):
+    def batches(num_replicas, rank):
+        sampler = DistributedStitchingFixedWindowSampler(
+            intervals,
+            WINDOW,
+            step=step,
+            batch_size=batch_size,
+            num_replicas=num_replicas,
+            rank=rank,
+            whole_batches=True,
+        )
+        windows = list(sampler)
+        return [tuple(windows[first : first + batch_size]) for first in range(0, len(windows), batch_size)]
+
+    alone = batches(1, 0)
+    assert [window for batch in alone for window in batch] == list(
+        SequentialFixedWindowSampler(intervals, WINDOW, step=step, drop_short=True)
+    )
+    shares = [batches(num_replicas, rank) for rank in range(num_replicas)]
+    # Each rank has an unbroken run of them, and no more than it takes for all to have as many.
+    for share in shares:
+        first = alone.index(share[0])
+        assert share == alone[first : first + -(-len(alone) // num_replicas)]
+    assert {batch for share in shares for batch in share} == set(alone)
+
+
+def test_batches_of_no_windows_are_refused():
+    with pytest.raises(ValueError, match="batch_size must be 1 or more, got 0"):
+        DistributedStitchingFixedWindowSampler({"a": [(0.0, 3.0)]}, 1.0, batch_size=0, num_replicas=1, rank=0)
+
+
 def test_without_ranks_a_stitching_sampler_is_alone():
     sampler = DistributedStitchingFixedWindowSampler({"a": [(0.0, 3.0)]}, 1.0, step=0.5, batch_size=4)
     assert (sampler.num_replicas, sampler.rank, len(sampler)) == (1, 0, 5)

@@ -294,3 +294,13 @@ def test_accumulators_that_do_not_fit_are_not_merged():
         first.load_state_dict({"entries": []})
     with pytest.raises(ValueError, match="tolerance"):
         StitchingAccumulator(tolerance=-1.0)
+
+
+def test_the_kind_of_a_task_outlives_a_merge_with_a_rank_that_had_none_of_its_values():
+    accumulator, other = StitchingAccumulator(), StitchingAccumulator()
+    times = torch.arange(3, dtype=torch.float64)
+    accumulator.update("r", "t", times, torch.ones(3, 2), torch.ones(3, 2))
+    other.update("r", "t", times, torch.ones(3, 2), torch.ones(3, 2), torch.zeros(3, dtype=torch.bool))
+    accumulator.merge(other)
+    with pytest.raises(TypeError, match=r"recording 'r', task 't': preds were torch\.float32"):
+        accumulator.update("r", "t", times + 5, torch.ones(3, 2, dtype=torch.int64), torch.ones(3, 2))

@@ -124,20 +124,83 @@ def test_a_damaged_single_task_batch_is_one_clear_error(batches, changes, messag
 
 
 @pytest.mark.parametrize(
-    ("preds", "metric"),
+    ("preds", "targets", "metric", "message"),
     [
-        (torch.zeros(4, 3), None),
-        (torch.zeros(4, 3), torchmetrics.Accuracy("multiclass", num_classes=3)),
-        (torch.arange(4), BalancedAccuracy(num_classes=3)),
+        (torch.zeros(4, 3), torch.arange(4), None, "target class 3 is outside the range 0 … 2"),
+        (torch.zeros(4, 3), torch.arange(4)[:, None], "accuracy", "target class 3 is outside the range 0 … 2"),
+        (torch.zeros(4, 3), torch.tensor([0, -1, 2, 1]), "f1_macro", "target class -1 is outside the range 0 … 2"),
+        (
+            torch.zeros(4, 3),
+            torch.arange(4),
+            torchmetrics.Accuracy("multiclass", num_classes=3),
+            "target class 3 is outside the range 0 … 2",
+        ),
+        (torch.arange(4), torch.arange(4), BalancedAccuracy(num_classes=3), "target class 3 is outside the range"),
+        (torch.arange(4), torch.zeros(4, dtype=torch.int32), BalancedAccuracy(num_classes=3), "predicted class 3 is"),
+        (torch.zeros(4), torch.arange(4), "accuracy", "target class 2 is outside the range 0 … 1"),
     ],
 )
-def test_a_class_outside_the_range_names_recording_and_task(batches, preds, metric):
+def test_a_class_outside_the_range_is_refused_as_it_comes(batches, preds, targets, metric, message):
     evaluation = DecodingStitchEvaluation(metric=metric, task="phase")
-    evaluation.update(batches.simple(preds, torch.arange(4), "brain/a"))
-    with pytest.raises(
-        ValueError, match=r"recording 'brain/a', task 'phase', metric '.*': target class 3 is outside the range 0 … 2"
-    ):
-        evaluation.compute()
+    with pytest.raises(ValueError, match=f"recording 'brain/a', task 'phase': {message}"):
+        evaluation.update(batches.simple(preds, targets, "brain/a"))
+    assert evaluation.accumulator.seen == ()
+
+
+def test_what_is_not_evaluated_or_is_no_class_may_be_any_number(batches):
+    evaluation = DecodingStitchEvaluation(metric="accuracy")
+    evaluation.update(
+        batches.simple(torch.zeros(3, 2), torch.tensor([0, 1, 9]), masks=torch.tensor([True, True, False]))
+    )
+    assert evaluation.compute().score == 0.5
+    counts = DecodingStitchEvaluation(metric="bits_per_spike")
+    counts.update(batches.simple(torch.ones(3), torch.tensor([0, 1, 9])))
+    assert counts.compute().undefined == ()
+    ignoring = DecodingStitchEvaluation(metric=torchmetrics.Accuracy("multiclass", num_classes=2, ignore_index=-1))
+    ignoring.update(batches.simple(torch.tensor([[1.0, 0.0]] * 3), torch.tensor([0, 1, -1])))
+    assert ignoring.compute().score == 0.5
+
+
+def test_a_class_outside_the_range_of_one_of_many_tasks_leaves_the_batch_untaken(batches):
+    batch = batches.multi_task(batches.all_windows(batches.sessions()))
+    batch.targets["phase"] = batch.targets["phase"].index_fill(0, torch.tensor([85]), 7)
+    evaluation = MultiTaskDecodingStitchEvaluation(task_ids=batches.task_ids)
+    with pytest.raises(ValueError, match=r"recording 'brain/b', task 'phase': target class 7 .* 0 … 2 \(1 of 50 are\)"):
+        evaluation.update(batch)
+    assert evaluation.accumulator.seen == ()
+
+
+def test_a_task_that_changes_its_kind_leaves_the_whole_batch_untaken(batches):
+    first = batches.multi_task(batches.all_windows(batches.sessions()))
+    second = batches.multi_task(batches.all_windows(batches.sessions(logits=False)))
+    evaluation = MultiTaskDecodingStitchEvaluation(task_ids=batches.task_ids)
+    evaluation.update(first)
+    before = evaluation.compute()
+    with pytest.raises(TypeError, match=r"task 'phase': preds were torch\.float32 so far and are now torch\.int64"):
+        evaluation.update(second)
+    after = evaluation.compute()
+    for recording, tasks in before.traces.items():
+        for task, trace in tasks.items():
+            assert torch.equal(after.traces[recording][task].preds, trace.preds)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"eval_masks": lambda m: m[:, 1:]},
+        {"preds": lambda p: p[:, 1:]},
+        {"targets": lambda t: t[1:]},
+        {"timestamps": lambda t: t[1:]},
+        {"absolute_starts": lambda t: t[1:]},
+        {"preds": lambda p: list(p)[1:]},
+    ],
+)
+def test_lengths_that_differ_name_a_recording_and_the_task(batches, changes):
+    batch = batches.single_task(batches.all_windows(batches.sessions()), "velocity")
+    for name, change in changes.items():
+        setattr(batch, name, change(getattr(batch, name)))
+    with pytest.raises(ValueError, match=r"^recording 'brain/a' \(and 1 more in the batch\), task 'velocity': .*"):
+        DecodingStitchEvaluation(task="velocity").update(batch)
 
 
 def test_settings_that_cannot_be_are_refused():

@@ -52,8 +52,9 @@ def test_a_long_recording_keeps_its_step_from_the_first_time_to_the_last(step):
     times = starts + (12_345.6 + index * step - starts).astype(np.float32)  # rounded as times within windows are
     found = regular_steps(torch.from_numpy(times), tolerance=1e-6)
     assert found is not None
-    np.testing.assert_array_equal(found[0].numpy(), index)
-    assert found[1] == 200_000
+    np.testing.assert_array_equal(found.numbers.numpy(), index)
+    np.testing.assert_array_equal(found.sizes.numpy(), np.full(200_000, 2))
+    np.testing.assert_array_equal(found.earliest.numpy(), times.reshape(2, -1).min(0))
 
 
 @pytest.mark.parametrize(

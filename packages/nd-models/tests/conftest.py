@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from nd_data import ArrayDict, Data, Interval, IrregularTimeSeries, collate
+from nd_data import ArrayDict, Data, Interval, IrregularTimeSeries, RegularTimeSeries, collate
 from nd_models import ARCHITECTURES, MODALITY_REGISTRY, DecoderModel
 
 UNITS = [f"perich/c_1/unit_{i}" for i in range(7)]
@@ -27,6 +27,7 @@ BINS = {"sequence_length": 1.0, "bin_size": 0.05}
 SIZES: dict[str, dict[str, Any]] = {
     "POYO": SIZE,
     "POYOPlus": SIZE,
+    "CalciumPOYOPlus": SIZE,
     "WienerDecoder": {**BINS, "lags": range(-3, 8)},
     "MLPDecoder": {**BINS, "lags": range(-3, 4), "dim": 24, "depth": 2},
     "GRUDecoder": {**BINS, "dim": 24, "depth": 2},
@@ -58,7 +59,10 @@ def one_seed():
 
 
 def window(*, spikes: int = 60, outputs: int = 25, units: int = 7, seed: int = 0, config: Any = None) -> Data:
-    """One second of a recording: `spikes` of `units`, `outputs` cursor samples and half as many gratings."""
+    """One second of a recording: `spikes` of `units`, `outputs` cursor samples and half as many gratings.
+
+    A fifth as many calcium frames of the same units.
+    """
     rng = np.random.default_rng(seed)
     domain = Interval(0.0, 1.0)
     times = np.sort(rng.uniform(0.0, 1.0, outputs))
@@ -76,6 +80,11 @@ def window(*, spikes: int = 60, outputs: int = 25, units: int = 7, seed: int = 0
         ),
         drifting_gratings=IrregularTimeSeries(
             timestamps=times[::2], orientation_id=rng.integers(0, 8, len(times[::2])), domain=domain
+        ),
+        calcium_traces=RegularTimeSeries(
+            sampling_rate=max(spikes // 5, 1),
+            domain_start=0.01,
+            df_over_f=np.random.default_rng(seed + 100).normal(size=(spikes // 5, units)).astype(np.float32),
         ),
         units=ArrayDict(id=np.array(UNITS[:units])),
         session=Data(id=SESSIONS[seed % 2]),

@@ -11,7 +11,7 @@ TIMES = {"sequence_length": 1.0, "latent_step": 0.5}
 SMALL = {"dim": 16, "dim_head": 8, "depth": 1, "num_latents_per_step": 2}
 
 
-@pytest.mark.parametrize("name", ["POYO", "POYOPlus"])
+@pytest.mark.parametrize("name", ["POYO", "POYOPlus", "CalciumPOYOPlus"])
 def test_a_configuration_survives_json_and_builds_the_same_model(name, make_model):
     model = make_model(name, ffn_dropout=0.1, lin_dropout=0.3, atn_dropout=0.05, t_min=1e-3, t_max=3.0)
     config = json.loads(json.dumps(model.to_config()))

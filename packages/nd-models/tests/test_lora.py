@@ -19,7 +19,7 @@ from nd_models import (
     remove_lora,
 )
 
-WITH_ATTENTION = ["POYO", "POYOPlus", "NDTDecoder"]
+WITH_ATTENTION = ["POYO", "POYOPlus", "CalciumPOYOPlus", "NDTDecoder"]
 
 
 @pytest.fixture(params=WITH_ATTENTION)
@@ -71,7 +71,8 @@ def test_nothing_changes_at_first_and_only_the_changes_learn(model, batch):
     names = add_lora(model, rank=3)
     assert names
     assert all(name.rsplit(".", 1)[-1] in ("to_q", "to_kv", "to_qkv", "to_out") for name in names)
-    assert_same(outputs(model, batch), expected, rtol=0, atol=0)
+    # Layers with changes are computed part by part, others may be computed as a whole.
+    assert_same(outputs(model, batch), expected, rtol=1e-5, atol=1e-6)
     disturb(model)
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     found = model(**batch["model_inputs"])
@@ -188,9 +189,11 @@ def test_compiled_models_give_the_same_outputs_and_gradients(name, make_model, m
     add_lora(model, rank=2)
     disturb(model)
     if hasattr(model, "decode"):
-        run, times = model.decode, batch["model_inputs"]["output_timestamps"]
-        arguments = {key: value for key, value in batch["model_inputs"].items() if key.startswith(("input", "latent"))}
-        arguments |= {"output_queries": torch.zeros(*times.shape, model.dim), "output_timestamps": times}
+        run, inputs = model.decode, batch["model_inputs"]
+        names = ("input_timestamps", "input_mask", "latent_index", "latent_timestamps", "output_timestamps")
+        arguments = {name: inputs[name] for name in names}
+        arguments["inputs"] = model.embed_inputs(inputs["input_unit_index"], inputs["input_token_type"]).detach()
+        arguments["output_queries"] = torch.zeros(*inputs["output_timestamps"].shape, model.dim)
     else:
         run, arguments = model.bin_features, {"bins": torch.randn(2, model.num_bins, 24)}
     results = []

@@ -17,6 +17,7 @@ from nd_models.loss import BinaryCrossEntropyLoss, MSELoss, MultilabelCrossEntro
 WITHOUT_DROPOUT = {
     "POYO": {"ffn_dropout": 0.0, "lin_dropout": 0.0},
     "POYOPlus": {"ffn_dropout": 0.0, "lin_dropout": 0.0},
+    "CalciumPOYOPlus": {"ffn_dropout": 0.0, "lin_dropout": 0.0},
     "WienerDecoder": {},
     "MLPDecoder": {"dropout": 0.0},
     "GRUDecoder": {"dropout": 0.0},
@@ -88,15 +89,17 @@ def test_the_order_of_spikes_and_units_does_not_matter(model, make_window, make_
     moved = make_window()
     moved.units.id = data.units.id[units]
     moved.spikes.unit_index = np.argsort(units)[data.spikes.unit_index]
+    moved.calcium_traces.df_over_f = data.calcium_traces.df_over_f[:, units]
     inputs = make_batch(model, [moved])
     expected = unpacked(model, make_batch(model, [data]))
     assert_same(unpacked(model, inputs), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_spikes_matter(model, make_window, make_batch):
+def test_activity_matters(model, make_window, make_batch):
     one = unpacked(model, make_batch(model, [make_window(spikes=60)]))
     data = make_window(spikes=60)
     data.spikes.timestamps = np.sort(1.0 - data.spikes.timestamps)
+    data.calcium_traces.df_over_f = data.calcium_traces.df_over_f[::-1]
     other = unpacked(model, make_batch(model, [data]))
     with pytest.raises(AssertionError):
         assert_same(other, one, rtol=0, atol=1e-4)
@@ -219,13 +222,15 @@ def test_an_unknown_unit_or_session_is_named(model, make_window):
         model.tokenize(data)
 
 
-def test_a_spike_of_a_unit_that_does_not_exist_is_refused(model, make_window):
+def test_activity_of_a_unit_that_does_not_exist_is_refused(any_model, model, make_window):
     data = make_window()
     data.spikes.unit_index = data.spikes.unit_index.copy()
     data.spikes.unit_index[3] = 7
-    with pytest.raises(
-        ValueError, match=r"recording 'perich/c_1': spikes.unit_index holds 7 but there are only 7 units"
-    ):
+    data.calcium_traces.df_over_f = np.zeros((12, 8))
+    message = r"spikes.unit_index holds 7 but there are only 7 units"
+    if any_model == "CalciumPOYOPlus":
+        message = r"calcium_traces.df_over_f must be .* each of 7 units, got float64 of shape \(12, 8\)"
+    with pytest.raises(ValueError, match=f"recording 'perich/c_1': {message}"):
         model.tokenize(data)
 
 

@@ -1,4 +1,4 @@
-"""The whole of POYO and POYO+ against a forward pass written in NumPy, in float64, token by token."""
+"""The whole of POYO, POYO+ and its calcium form against a forward pass written in NumPy, in float64."""
 
 import math
 
@@ -54,9 +54,14 @@ class Slow:
         key, value = np.split(self.linear(self.norm(context, f"{name}.norm_context"), f"{name}.to_kv"), 2, axis=-1)
         return self.attention(query, key, value, times, context_times, name, rotate_value=rotate_value)
 
-    def decoded(self, units, times, types, latent_index, latent_times, queries, query_times) -> np.ndarray:
+    def embedded(self, inputs: dict, row: int, real: np.ndarray) -> np.ndarray:
+        units = self.state["unit_emb.weight"][inputs["input_unit_index"][row][real]]
+        if "input_values" in inputs:
+            return np.concatenate([self.linear(inputs["input_values"][row][real], "input_value_map"), units], axis=1)
+        return units + self.state["token_type_emb.weight"][inputs["input_token_type"][row][real]]
+
+    def decoded(self, inputs, times, latent_index, latent_times, queries, query_times) -> np.ndarray:
         """One window without padding."""
-        inputs = self.state["unit_emb.weight"][units] + self.state["token_type_emb.weight"][types]
         latents = self.state["latent_emb.weight"][latent_index]
         latents = latents + self.cross(latents, inputs, latent_times, times, "enc_atn", rotate_value=True)
         latents = latents + self.feed_forward(latents, "enc_ffn")
@@ -69,7 +74,7 @@ class Slow:
         return queries + self.feed_forward(queries, "dec_ffn")
 
 
-@pytest.mark.parametrize("name", ["POYO", "POYOPlus"])
+@pytest.mark.parametrize("name", ["POYO", "POYOPlus", "CalciumPOYOPlus"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_outputs_equal_the_published_equations(name, dtype, make_model, make_window, make_batch):
     model = make_model(name).eval()
@@ -86,15 +91,14 @@ def test_outputs_equal_the_published_equations(name, dtype, make_model, make_win
     inputs = {key: values.numpy() for key, values in batch["model_inputs"].items()}
     for row, window in enumerate(windows):
         real, asked = inputs["input_mask"][row], slice(0, len(window.cursor))
-        if name == "POYOPlus":
+        if name != "POYO":
             asked = inputs["output_decoder_index"][row] > 0
         queries = slow.state["session_emb.weight"][inputs["output_session_index"][row][asked]]
-        if name == "POYOPlus":
+        if name != "POYO":
             queries = queries + slow.state["task_emb.weight"][inputs["output_decoder_index"][row][asked]]
         decoded = slow.decoded(
-            inputs["input_unit_index"][row][real],
+            slow.embedded(inputs, row, real),
             inputs["input_timestamps"][row][real],
-            inputs["input_token_type"][row][real],
             inputs["latent_index"][row],
             inputs["latent_timestamps"][row],
             queries,

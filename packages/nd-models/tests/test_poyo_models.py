@@ -1,4 +1,4 @@
-"""What only POYO and POYO+ promise: their masks, times and sizes."""
+"""What only POYO, POYO+ and its calcium form promise: their masks, times and sizes."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from nd_models import MODALITY_REGISTRY, DataType, ModalitySpec, POYOPlus
 from nd_models.loss import MSELoss
 
 
-@pytest.fixture(params=["POYO", "POYOPlus"])
+@pytest.fixture(params=["POYO", "POYOPlus", "CalciumPOYOPlus"])
 def name(request) -> str:
     return request.param
 
@@ -56,8 +56,9 @@ def test_what_lies_in_the_padding_does_not_matter(model, batch):
     assert_same(unpacked(model, {"model_inputs": inputs}), unpacked(model, batch), rtol=0, atol=1e-6)
 
 
-def test_an_input_without_mask_is_all_real(model, make_window, make_batch):
-    batch = make_batch(model, [make_window(spikes=50, units=7)])  # 64 tokens: no padding
+def test_an_input_without_mask_is_all_real(name, model, make_window, make_batch):
+    # 50 spikes and a start and an end of 7 units, or 8 frames of 7 units: a multiple of 8, no padding.
+    batch = make_batch(model, [make_window(spikes=40 if name == "CalciumPOYOPlus" else 50)])
     assert batch["model_inputs"]["input_mask"].all()
     bare = {"model_inputs": {**batch["model_inputs"], "input_mask": None}}
     assert_same(unpacked(model, bare), unpacked(model, batch), rtol=1e-5, atol=1e-6)
@@ -137,7 +138,7 @@ def test_the_order_of_input_tokens_does_not_matter(model, make_window, make_batc
     inputs = make_batch(model, [make_window()])["model_inputs"]
     shuffled = dict(inputs)
     order = torch.from_numpy(np.random.default_rng(1).permutation(inputs["input_mask"].shape[1]))
-    for key in ("input_unit_index", "input_timestamps", "input_token_type", "input_mask"):
+    for key in (key for key in inputs if key.startswith("input_")):
         shuffled[key] = shuffled[key][:, order]
     expected = unpacked(model, {"model_inputs": inputs})
     assert_same(unpacked(model, {"model_inputs": shuffled}), expected, rtol=1e-5, atol=1e-5)

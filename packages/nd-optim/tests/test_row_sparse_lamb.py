@@ -2,7 +2,6 @@
 
 import itertools
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -323,21 +322,6 @@ def test_gradients_of_the_wrong_kind_are_refused_before_anything_moves() -> None
     complex_table = torch.ones(4, 2, dtype=torch.complex64)
     for sparse in (False, True):
         refused(nn.Parameter(complex_table), complex_table, "real gradient, found torch.complex64", sparse=sparse)
-
-
-def test_sharded_tensors_are_refused_before_anything_moves(tmp_path: Path) -> None:
-    from torch.distributed.tensor import DTensor, init_device_mesh
-
-    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1)
-    try:
-        mesh = init_device_mesh("cpu", (1,))
-        parameter = nn.Parameter(DTensor.from_local(torch.ones(4, 2), mesh))
-        parameter.grad = DTensor.from_local(torch.ones(4, 2), mesh)
-        for sparse in (False, True):
-            with pytest.raises(UnsupportedGradientError, match="DTensor"):
-                SparseLamb([parameter], sparse=sparse).step()
-    finally:
-        torch.distributed.destroy_process_group()
 
 
 def test_a_scalar_has_no_rows() -> None:

@@ -109,3 +109,60 @@ def make_panel() -> Callable[..., LongitudinalDataset]:
         return LongitudinalDataset.from_sequences(columns, num_classes=classes)
 
     return make
+
+
+@pytest.fixture
+def make_recording() -> Callable[..., Any]:
+    """A healthy recording of 100 s in memory, as the doctor sees it, with some of its parts replaced.
+
+    20 units fire about 8 times a second, a target of two dimensions changes smoothly at 50 Hz, and ten classes of 0.5 s
+    follow each other at random; train, valid and test take 60, 20 and 20 s.
+    """
+    from nd_data import ArrayDict, Data, Interval, IrregularTimeSeries
+    from nd_train.doctor_recordings import Recording
+
+    def make(*, name: str = "lab/day1", sampling: dict[str, Any] | None = None, **changes: Any) -> Any:
+        rng = np.random.default_rng(0)
+        domain = Interval(0.0, 100.0)
+        spikes = np.sort(rng.uniform(0.0, 100.0, size=16_000))
+        times = np.arange(5000) * 0.02
+        smooth = np.exp(-0.5 * (np.arange(-50, 51) / 12.0) ** 2)
+        noise = rng.normal(size=(5100, 2))
+        motion = np.stack([np.convolve(noise[:, axis], smooth, mode="valid") for axis in range(2)], axis=1)
+        parts: dict[str, Any] = {
+            "domain": domain,
+            "units": ArrayDict(id=np.array([f"unit_{unit:02d}" for unit in range(20)])),
+            "spike_times": spikes,
+            "unit_index": rng.integers(0, 20, size=len(spikes)),
+            "times": times,
+            "values": (motion / motion.std(axis=0)).astype(np.float32),
+            "states": np.repeat(rng.integers(0, 3, size=200), 25),
+            "train_domain": Interval(0.0, 60.0),
+            "valid_domain": Interval(60.0, 80.0),
+            "test_domain": Interval(80.0, 100.0),
+        } | changes
+        data = Data(
+            units=parts["units"],
+            spikes=IrregularTimeSeries(
+                timestamps=parts["spike_times"], unit_index=parts["unit_index"], domain=Interval(-1e6, 1e6)
+            ),
+            cursor=IrregularTimeSeries(timestamps=parts["times"], vel=parts["values"], domain=Interval(-1e6, 1e6)),
+            stimulus=IrregularTimeSeries(timestamps=parts["times"], state=parts["states"], domain=Interval(-1e6, 1e6)),
+            reaches=Interval(np.arange(0.0, 100.0, 4.0), np.arange(1.0, 101.0, 4.0)),
+            domain=parts["domain"],
+        )
+        for split in ("train", "valid", "test"):
+            if parts[f"{split}_domain"] is not None:
+                setattr(data, f"{split}_domain", parts[f"{split}_domain"])
+        stored = {split: parts[f"{split}_domain"] for split in ("train", "valid", "test")}
+        one = Recording(
+            name=name,
+            path=Path("nowhere.h5"),
+            config={"multitask_readout": [{"readout_id": "cursor_velocity_2d"}]},
+            known=None,
+            sampling=sampling or {split: at for split, at in stored.items() if at is not None},
+        )
+        one.__dict__["data"] = data
+        return one
+
+    return make

@@ -12,7 +12,9 @@ import nd_train
 from nd_data import Data
 from nd_models import model_from_config
 from nd_train import NeuralDecoder
-from nd_train.cli import configured_decoder, main, ready_configurations, with_ready_configurations
+from nd_train.cli import main
+from nd_train.decoder_command_line import configured_decoder
+from nd_train.ready_configurations import ready_configurations, with_ready_configurations
 
 
 def test_the_package_exports_its_names():
@@ -66,7 +68,8 @@ def test_other_arguments_and_configurations_as_text_stay_as_they_are():
 @pytest.mark.parametrize("given", [["--config", "nope"], ["--config=nope"], ["-c", "nope"]])
 def test_an_unknown_configuration_is_an_error_that_lists_the_ready_ones(given):
     with pytest.raises(
-        FileNotFoundError, match=r"nope: no such file.*ready are longitudinal, poyo_plus_small, poyo_small, quickstart"
+        FileNotFoundError,
+        match=r"nope: no such file.*ready are .*longitudinal, .*poyo_plus_small, poyo_small, quickstart",
     ):
         with_ready_configurations(given)
 
@@ -105,15 +108,20 @@ def test_data_without_its_configuration_is_an_error_before_anything_is_written(t
 
 def test_a_decoder_is_configured_from_plain_values(make_model):
     network = make_model().to_config()
-    module = configured_decoder(network, lr=5e-4, optimizer="adamw", schedule="constant", warmup=0.2, weight_decay=0.1)
-    assert dict(module.hparams) == {
-        "model": network,
+    given = {
         "lr": 5e-4,
-        "optimizer": "adamw",
+        "optimizer": "sgd",
+        "optimizer_arguments": {"momentum": 0.9},
         "weight_decay": 0.1,
-        "schedule": "constant",
+        "base_batch_size": 16,
+        "schedule": "cosine",
         "warmup": 0.2,
+        "schedule_steps": 70,
+        "start_factor": 0.1,
+        "end_factor": 0.01,
     }
+    module = configured_decoder(network, **given)
+    assert dict(module.hparams) == {"model": network, **given}
 
 
 # Lightning's command line uses spellings that jsonargparse deprecates.

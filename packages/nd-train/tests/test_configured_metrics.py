@@ -1,11 +1,15 @@
 """Metrics and readouts as the data's configuration names them."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from nd_data import Dataset
 from nd_models import MODALITY_REGISTRY
+from nd_train.cli import main
 from nd_train.configured_metrics import configured_metrics, metrics_of_readout
 from nd_train.configured_readouts import configured_readouts
 
@@ -127,3 +131,21 @@ def test_two_readouts_for_a_model_with_one_are_an_error_that_names_them():
     entries = [{"config": {"readout": {"readout_id": name}}} for name in ("a", "b")]
     with pytest.raises(ValueError, match="cannot predict a, b: use POYOPlus"):
         configured_readouts(entries, single=True)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_run_of_poyo_is_scored_under_the_name_of_its_readout(recordings, single, make_model, tmp_path, capsys):
+    config = tmp_path / "data.yaml"
+    config.write_text(yaml.safe_dump(single))
+    network = {key: value for key, value in make_model("POYO").to_config().items() if key != "readout_spec"}
+    words = [
+        *(f"--model.network={json.dumps(network)}", f"--data.root={recordings}", f"--data.config={config}"),
+        *("--data.batch_size=4", "--trainer.accelerator=cpu", "--trainer.logger=csv", "--trainer.max_steps=2"),
+        *("--trainer.val_check_interval=2", f"--trainer.default_root_dir={tmp_path / 'run'}"),
+        *("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"),
+    ]
+    assert main(["fit", *words]) == 0
+    assert "cursor_velocity_2d" in capsys.readouterr().out
+    (file,) = (tmp_path / "run").rglob("test_scores.json")
+    assert {tuple(tasks) for tasks in json.loads(file.read_text()).values()} == {("cursor_velocity_2d",)}
+    assert "session_00/cursor_velocity_2d/r2/val" in (file.parent / "metrics.csv").read_text()

@@ -1,5 +1,7 @@
 """Datasets, windows and loaders of a run."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -129,7 +131,7 @@ def test_metrics_follow_configuration_and_model(data, make_model, recordings, si
 
 def test_a_data_module_without_a_model_says_how_to_give_it_one(recordings, multitask):
     module = NeuralDataModule(recordings, multitask)
-    for ask in (module.get_unit_ids, module.train_dataloader, module.get_metrics):
+    for ask in (module.train_dataloader, module.val_dataloader, module.get_metrics):
         with pytest.raises(RuntimeError, match=r"call link_model\(model\), or use it through a trainer"):
             ask()
 
@@ -149,3 +151,88 @@ def test_workers_give_the_same_batches(data):
         assert one["session_id"] == other["session_id"]
         for key, value in one["model_inputs"].items():
             torch.testing.assert_close(other["model_inputs"][key], value, rtol=0, atol=0)
+
+
+def as_rank(module, trainer, rank, ranks):
+    """Put a data module onto one of several ranks."""
+    module.trainer = SimpleNamespace(
+        distributed_sampler_kwargs={"num_replicas": ranks, "rank": rank},
+        strategy=trainer.strategy,
+        num_devices=1,
+        lightning_module=None,
+    )
+    return module
+
+
+def test_ranks_share_the_windows_of_one_process(data, make_trainer):
+    trainer = make_trainer()
+    alone = list(data(batch_size=8).train_dataloader())
+    ranks = [list(as_rank(data(batch_size=4), trainer, rank, 2).train_dataloader()) for rank in range(2)]
+    assert len(ranks[0]) == len(ranks[1])
+    for whole, *parts in zip(alone, *ranks, strict=False):
+        together = {window for part in parts for window in windows([part])}
+        assert together <= set(windows([whole]))
+        assert len(windows([whole])) - len(together) < 2
+
+
+def test_ranks_evaluate_batches_of_one_process_and_as_many(data, make_trainer):
+    trainer = make_trainer()
+    alone = [tuple(windows([batch])) for batch in data(eval_batch_size=7).val_dataloader()]
+    ranks = [
+        [tuple(windows([batch])) for batch in as_rank(data(eval_batch_size=7), trainer, rank, 3).val_dataloader()]
+        for rank in range(3)
+    ]
+    assert {batch for rank in ranks for batch in rank} == set(alone)
+    assert [len(rank) for rank in ranks] == [-(-len(alone) // 3)] * 3
+
+
+@pytest.mark.parametrize("loader", ["train_dataloader", "val_dataloader"])
+def test_lightning_puts_no_sampler_of_its_own_around_these(data, loader):
+    sampler = getattr(data(), loader)().sampler
+    assert isinstance(sampler, torch.utils.data.DistributedSampler)
+
+
+def test_loaders_have_the_settings_they_are_given(data):
+    module = data(num_workers=2, prefetch_factor=5, persistent_workers=False, pin_memory=True)
+    module.multiprocessing_context = "spawn"
+    for loader in (module.train_dataloader(), module.val_dataloader(), module.test_dataloader()):
+        assert (loader.num_workers, loader.prefetch_factor, loader.persistent_workers) == (2, 5, False)
+        assert loader.pin_memory is True
+        assert loader.multiprocessing_context.get_start_method() == "spawn"
+
+
+def test_by_default_a_cpu_loads_in_its_own_process_and_pins_nothing(data, make_trainer):
+    module = as_rank(data(num_workers=None), make_trainer(), 0, 1)
+    assert module.loader_settings() == {"num_workers": 0, "pin_memory": False}
+
+
+def test_by_default_a_gpu_has_workers_and_pinned_memory(data, monkeypatch):
+    module = data(num_workers=None)
+    gpu = SimpleNamespace(root_device=torch.device("cuda", 0))
+    module.trainer = SimpleNamespace(
+        distributed_sampler_kwargs=None, strategy=gpu, num_devices=4, lightning_module=None
+    )
+    for cpus, workers in ((64, 8), (16, 3), (4, 0), (2, 0)):
+        monkeypatch.setattr("os.sched_getaffinity", lambda _, cpus=cpus: set(range(cpus)))
+        assert module.loader_settings()["num_workers"] == workers
+        assert module.loader_settings()["pin_memory"] is True
+
+
+@pytest.mark.parametrize("name", ["batch_size", "eval_batch_size", "prefetch_factor"])
+def test_numbers_below_one_are_an_error_that_names_them(recordings, multitask, name):
+    with pytest.raises(ValueError, match=rf"{name}: expected 1 or more, found 0"):
+        NeuralDataModule(recordings, multitask, **{name: 0})
+
+
+def test_transforms_of_every_split_come_first(data):
+    seen = []
+
+    def watch(window):
+        seen.append(window.absolute_start)
+        return window
+
+    module = data(transforms=(watch,))
+    for loader in (module.train_dataloader(), module.val_dataloader()):
+        seen.clear()
+        batch = next(iter(loader))
+        assert seen == batch["absolute_start"].tolist()

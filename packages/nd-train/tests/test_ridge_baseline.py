@@ -170,3 +170,21 @@ def test_a_split_without_targets_is_an_error_with_recording_key_and_split(tmp_pa
     save_states(tmp_path, last_state_time=40.0)
     with pytest.raises(ValueError, match=r"recording 'states/one': no state\.label in its test split"):
         ridge_scores(tmp_path, {"config": {}}, STATE, window_length=1.0)
+
+
+def test_the_scores_are_those_of_the_traces_in_their_times(recordings, multitask):
+    from nd_data import Dataset
+    from nd_eval import r2_score
+    from nd_models import MODALITY_REGISTRY
+    from nd_train.ridge_baseline import ridge_scores, ridge_traces
+
+    spec = MODALITY_REGISTRY["cursor_velocity_2d"]
+    traces = ridge_traces(recordings, multitask, spec, window_length=0.5)
+    scores = ridge_scores(recordings, multitask, spec, window_length=0.5)
+    assert sorted(traces) == sorted(scores)
+    intervals = Dataset(recordings, config=multitask, split="test").get_sampling_intervals()
+    for recording, trace in traces.items():
+        assert scores[recording] == float(r2_score(trace.preds, trace.targets))
+        assert float(trace.timestamps[0]) >= intervals[recording].start[0]
+        assert float(trace.timestamps[-1]) < intervals[recording].end[-1]
+        assert len(trace) == 1200

@@ -7,9 +7,10 @@ from nd_data.collate import chain, collate, pad, pad8, track_batch, track_mask, 
 from nd_data.concat import concat
 from nd_data.data import Data
 from nd_data.dataset import Dataset, DatasetIndex
-from nd_data.interval import Interval, LazyInterval
+from nd_data.interval import Interval
 from nd_data.interval_membership import isin_interval, resolve_weights_based_on_interval_membership
 from nd_data.irregular_time_series import IrregularTimeSeries, LazyIrregularTimeSeries
+from nd_data.lazy_interval import LazyInterval
 from nd_data.regular_time_series import LazyRegularTimeSeries, RegularTimeSeries
 from nd_data.resumable_loader import ResumableDataLoader
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from nd_data.array_dict import ArrayDict, check_kind, raise_missing
 from nd_data.interval import Interval
-from nd_data.nested_attributes import leads_somewhere, look_up, put
+from nd_data.nested_attributes import NestedAttributes
 from nd_data.sliced_domain import SlicedDomain, cut_domain
 from nd_data.storage.layout import StoredGroup, layout_of, read_layout
 from nd_data.storage.open_files import OPEN_FILES
@@ -23,7 +23,7 @@ from nd_data.stored_rows import Window
 from nd_data.time_keys import check_window
 
 
-class Data:
+class Data(NestedAttributes):
     """Named containers, arrays, strings and numbers, held as attributes, that are sliced together.
 
     Args:
@@ -233,30 +233,6 @@ class Data:
             if has_time(value) and not key.endswith("_domain"):
                 value.add_split_mask(name, interval)
 
-    def get_nested_attribute(self, path: str) -> Any:
-        """Look up a part of a part, such as "spikes.timestamps".
-
-        Raises:
-            AttributeError: a part of the path does not exist; the message lists what does.
-        """
-        return look_up(self, path)
-
-    def set_nested_attribute(self, path: str, value: Any) -> Self:
-        """Set a part of a part, such as "session.id", in place.
-
-        Returns:
-            This object.
-
-        Raises:
-            AttributeError: a part of the path but the last does not exist.
-        """
-        put(self, path, value)
-        return self
-
-    def has_nested_attribute(self, path: str) -> bool:
-        """Whether a part of a part exists; arrays are not read to find out."""
-        return leads_somewhere(self, path)
-
     def to_dict(self) -> dict[str, Any]:
         """A deep copy of all parts by name, with "_domain" and "_absolute_start"."""
         parts = {name: copy.deepcopy(getattr(self, name)) for name in self.keys()}
@@ -341,7 +317,7 @@ class Data:
             _domain=None if domain is None else SlicedDomain(domain),
         )
         for name in parts:
-            if name in cls.__dict__:
+            if hasattr(cls, name):
                 raise ValueError(f"{stored.where(name)} has the name of an attribute of every Data: it cannot be read")
         return out if lazy else out.materialize()
 

@@ -5,7 +5,6 @@ import logging
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,17 +13,22 @@ from numpy.typing import NDArray
 
 from nd_data.batch_form import PendingWindows, split_off_tokenizer
 from nd_data.configuration import ConfigurationEntry, ConfigurationLike, read_configuration
-from nd_data.constant_array import constant_array
 from nd_data.data import Data
 from nd_data.dataset_index import DatasetIndex
+from nd_data.id_prefixes import (
+    DEFAULT_PREFIX_FNS,
+    default_session_id_prefix_fn,
+    default_subject_id_prefix_fn,
+    default_unit_id_prefix_fn,
+)
 from nd_data.interval import Interval
 from nd_data.interval_operations import apply_operations, operation_paths
 from nd_data.nearest_names import name_hint
+from nd_data.opened_recording import OpenedRecording
 from nd_data.random_seed import CURRENT_WINDOW, WindowDraws
 from nd_data.recording_folder import RecordingFolder, select_recordings
 from nd_data.recording_metadata import RecordingMetadata
 from nd_data.split_domain import SplitDomain, check_exclusive_splits, split_intervals
-from nd_data.window_source import window_source
 
 __all__ = [
     "Dataset",
@@ -35,24 +39,6 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
-
-
-def default_unit_id_prefix_fn(data: Data) -> str:
-    """``<brainset>/<session>/``, which makes unit ids unique over recordings."""
-    return f"{data.brainset.id}/{data.session.id}/"
-
-
-def default_session_id_prefix_fn(data: Data) -> str:
-    """``<brainset>/``, which makes session ids unique over brainsets."""
-    return f"{data.brainset.id}/"
-
-
-def default_subject_id_prefix_fn(data: Data) -> str:
-    """``<brainset>/``, which makes subject ids unique over brainsets."""
-    return f"{data.brainset.id}/"
-
-
-_DEFAULT_PREFIX_FNS = (default_unit_id_prefix_fn, default_session_id_prefix_fn, default_subject_id_prefix_fn)
 
 
 class Dataset(torch.utils.data.Dataset[Any]):
@@ -111,7 +97,7 @@ class Dataset(torch.utils.data.Dataset[Any]):
         self.session_id_prefix_fn = session_id_prefix_fn
         self.subject_id_prefix_fn = subject_id_prefix_fn
         self._checks_leakage = True
-        self._opened: dict[str, _Recording] = {}
+        self._opened: dict[str, OpenedRecording] = {}
         self._folder = RecordingFolder(root)
         self._entry_of: dict[str, ConfigurationEntry]
         if recording_id is not None:
@@ -278,11 +264,11 @@ class Dataset(torch.utils.data.Dataset[Any]):
     def __repr__(self) -> str:
         return f"Dataset(root={str(self.root)!r}, recordings={len(self._entry_of)}, split={self.split!r})"
 
-    def _recording(self, recording_id: str) -> "_Recording":
+    def _recording(self, recording_id: str) -> OpenedRecording:
         recording = self._opened.get(recording_id)
         return self._open(recording_id) if recording is None else recording
 
-    def _open(self, recording_id: str) -> "_Recording":
+    def _open(self, recording_id: str) -> OpenedRecording:
         if recording_id not in self._entry_of:
             hint = name_hint(recording_id, self._entry_of, noun="recordings of this dataset")
             raise KeyError(f"unknown recording {recording_id!r}; {hint}")
@@ -300,7 +286,7 @@ class Dataset(torch.utils.data.Dataset[Any]):
         except ValueError as error:
             raise ValueError(f"recording {recording_id!r}: {error} (file {self._folder.path(recording_id)})") from None
         data.config = self._entry_of[recording_id].config
-        recording = self._opened[recording_id] = _Recording.ready(data, domain)
+        recording = self._opened[recording_id] = OpenedRecording.ready(data, domain)
         return recording
 
     def _load(self, recording_id: str) -> Data:
@@ -358,7 +344,7 @@ class Dataset(torch.utils.data.Dataset[Any]):
         prefix_fn: Callable[[Data], str] | None,
     ) -> Iterator[tuple[str, Sequence[str]]]:
         """Ids of each recording from the index, and where that does not have them, from the opened recording."""
-        if prefix_fn is not None and prefix_fn not in _DEFAULT_PREFIX_FNS:
+        if prefix_fn is not None and prefix_fn not in DEFAULT_PREFIX_FNS:
             # Nobody knows what of a recording it looks at.
             yield from ((recording_id, opened_ids(recording_id)) for recording_id in self._entry_of)
             return
@@ -392,28 +378,3 @@ class Dataset(torch.utils.data.Dataset[Any]):
             path = self._folder.path(recording_id)
             raise ValueError(f"recording {recording_id!r} has no subject.id to select it by (file {path})")
         return str(data.subject.id)
-
-
-@dataclass(frozen=True, slots=True)
-class _Recording:
-    """A recording made ready to be cut: lazy, with prefixed ids and its configuration.
-
-    Attributes:
-        data: For what is asked of the whole recording.
-        domain: Where windows may lie, None without a split.
-        source: What samples are slices of: never read itself, because what was read is cut with every window.
-    """
-
-    data: Data
-    domain: SplitDomain | None
-    source: Data
-
-    @classmethod
-    def ready(cls, data: Data, domain: SplitDomain | None) -> "_Recording":
-        """With unit ids that can no longer change, so that what follows from them need not be worked out anew."""
-        if "units" in data:
-            data.units.id = constant_array(data.units.id)
-        return cls(data, domain, source=window_source(data))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _Recording.ready, (self.data, self.domain)

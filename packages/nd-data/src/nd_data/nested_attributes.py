@@ -1,8 +1,36 @@
 """Parts of parts by a path of names, such as "spikes.timestamps"."""
 
-from typing import Any
+from typing import Any, Self
 
 from nd_data.array_dict import ArrayDict
+
+
+class NestedAttributes:
+    """Parts of parts by their paths, for what holds parts."""
+
+    def get_nested_attribute(self, path: str) -> Any:
+        """Look up a part of a part, such as "spikes.timestamps".
+
+        Raises:
+            AttributeError: a part of the path does not exist; the message lists what does.
+        """
+        return look_up(self, path)
+
+    def set_nested_attribute(self, path: str, value: Any) -> Self:
+        """Set a part of a part, such as "session.id", in place.
+
+        Returns:
+            This object.
+
+        Raises:
+            AttributeError: a part of the path but the last does not exist.
+        """
+        put(self, path, value)
+        return self
+
+    def has_nested_attribute(self, path: str) -> bool:
+        """Whether a part of a part exists; arrays are not read to find out."""
+        return leads_somewhere(self, path)
 
 
 def look_up(owner: Any, path: str) -> Any:
@@ -48,4 +76,4 @@ def holds_parts(value: object) -> bool:
     return isinstance(value, ArrayDict) or getattr(type(value), "holds_parts", False)
 
 
-__all__ = ["leads_somewhere", "look_up", "put"]
+__all__ = ["NestedAttributes", "leads_somewhere", "look_up", "put"]

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from nd_data.array_dict import ArrayDict, LazyArrayDict
-from nd_data.interval import Interval, LazyInterval
+from nd_data.interval import Interval
 from nd_data.interval_algebra import union
 from nd_data.irregular_time_series import IrregularTimeSeries, LazyIrregularTimeSeries
+from nd_data.lazy_interval import LazyInterval
 from nd_data.regular_time_series import LazyRegularTimeSeries, RegularTimeSeries
 from nd_data.storage.layout import StoredGroup
 from nd_data.stored_rows import Window

@@ -119,16 +119,31 @@ class StitchingAccumulator:
             ValueError: the shapes differ, or a time is finished already.
             TypeError: predictions or targets change between floats and classes.
         """
+        stretch = self._stretches.get((recording_id, task)) or Stretch(self.tolerance)
         try:
             if self.in_order and bool(torch.isnan(values.window_starts).any()):
                 raise ValueError("window_starts tell which windows have passed; give them, or do without in_order")
-            stretch = self._stretches.get((recording_id, task)) or Stretch(self.tolerance)
             stretch.add(values, time_error, note_windows=self.in_order)
         except (TypeError, ValueError) as problem:
             raise type(problem)(f"{_place(recording_id, task)}: {problem}") from None
         self._stretches[recording_id, task] = stretch
         if self.in_order:
             self._hand_over(recording_id, task, stretch, stretch.flush_in_order())
+
+    def check(self, recording_id: str, task: str, values: CollectedValues) -> None:
+        """Refuse what :meth:`take` would refuse, and take nothing.
+
+        Raises:
+            ValueError: the shapes differ, or a time is finished already.
+            TypeError: predictions or targets change between floats and classes.
+        """
+        stretch = self._stretches.get((recording_id, task))
+        if stretch is None:
+            return
+        try:
+            stretch.admitted(values)
+        except (TypeError, ValueError) as problem:
+            raise type(problem)(f"{_place(recording_id, task)}: {problem}") from None
 
     def flush(
         self, recording_id: str | None = None, *, task: str | None = None, before: float | None = None

@@ -14,7 +14,7 @@ from torch import Tensor
 from nd_eval.stitch import check_weights
 
 # Rounding of the times above which outputs at 1 kHz could no longer be told apart with certainty.
-_LARGEST_TIME_ERROR = 5e-5
+LARGEST_TIME_ERROR = 5e-5
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class CollectedValues:
     window_sizes: Tensor
 
     def __len__(self) -> int:
-        return self.timestamps.numel()
+        return self.timestamps.shape[0]
 
     def starts_of_values(self) -> Tensor:
         """Start of the window of each value, (N,)."""
@@ -143,7 +143,7 @@ def check_time_error(error: float, times: Tensor) -> None:
     Raises:
         ValueError: it may.
     """
-    if error > _LARGEST_TIME_ERROR:
+    if error > LARGEST_TIME_ERROR:
         raise ValueError(
             f"times near {float(times.abs().max()):.6g} s came rounded to {2 * error:.2g} s, too coarse to tell "
             "outputs apart; keep the starts of windows and absolute times in float64 (and out of half precision)"
@@ -174,8 +174,7 @@ def check_same_kind(before: CollectedValues, now: CollectedValues) -> None:
         ValueError: the shapes differ.
         TypeError: floats meet classes.
     """
-    for name in ("preds", "targets"):
-        first, second = getattr(before, name), getattr(now, name)
+    for name, first, second in (("preds", before.preds, now.preds), ("targets", before.targets, now.targets)):
         if first.is_floating_point() != second.is_floating_point():
             raise TypeError(f"{name} were {first.dtype} so far and are now {second.dtype}")
         if first.shape[1:] != second.shape[1:]:
@@ -187,10 +186,11 @@ def time_error_of(timestamps: Tensor) -> float:
 
     For float32 this is 3e-8 s within a window of one second, and 1 ms at 20,000 s.
     """
-    if not timestamps.is_floating_point() or timestamps.dtype == torch.float64 or timestamps.numel() == 0:
+    dtype = timestamps.dtype
+    if dtype == torch.float64 or not dtype.is_floating_point or timestamps.numel() == 0:
         return 0.0
-    largest = max(abs(float(end)) for end in timestamps.aminmax())
-    return 0.5 * torch.finfo(timestamps.dtype).eps * largest
+    lowest, highest = timestamps.aminmax()
+    return 0.5 * torch.finfo(dtype).eps * max(-float(lowest), float(highest))
 
 
 def _on_cpu(values: Tensor) -> Tensor:
@@ -204,7 +204,12 @@ def _kept(values: Tensor, keep: Tensor | None) -> Tensor:
 
 def full_precision(values: Tensor) -> Tensor:
     """Means of half precision values want more digits than those have."""
-    return values.to(torch.float32) if values.dtype in (torch.float16, torch.bfloat16) else values
+    return values.to(torch.float32) if is_half(values) else values
+
+
+def is_half(values: Tensor) -> bool:
+    """Whether values have half precision."""
+    return values.dtype in (torch.float16, torch.bfloat16)
 
 
 def _rest(values: Tensor) -> str:

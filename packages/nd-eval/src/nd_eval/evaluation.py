@@ -10,13 +10,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any, Generic, Self, TypeVar
 
+import torch
 import torchmetrics
 
 from nd_eval.accumulator import StitchingAccumulator
+from nd_eval.class_range import check_classes
 from nd_eval.evaluation_result import EvaluationResult
 from nd_eval.evaluator_data import DataForDecodingStitchEvaluator, DataForMultiTaskDecodingStitchEvaluator
 from nd_eval.metrics.metric_table import build_metric
-from nd_eval.scoring import MetricsByRecording, score_traces
+from nd_eval.scoring import MetricsByRecording, default_metrics, score_traces
 from nd_eval.window_outputs import WindowOutputs, multi_task_outputs, single_task_outputs
 
 Batch = TypeVar("Batch", DataForDecodingStitchEvaluator, DataForMultiTaskDecodingStitchEvaluator)
@@ -27,17 +29,20 @@ class _StitchEvaluation(ABC, Generic[Batch]):
 
     def __init__(self, tolerance: float, *, in_order: bool) -> None:
         self.accumulator = StitchingAccumulator(tolerance=tolerance, in_order=in_order)
+        self._default_of_classes = tuple(default_metrics(torch.empty(0, dtype=torch.int64)).values())
 
     def update(self, data: Batch) -> None:
         """Take in one batch; nothing of it is kept or changed. Batches may come in any order, windows more than once.
 
         Raises:
-            ValueError: lengths differ, a time is not finite, a recording or a task is unknown, or a prediction is
-                without target. The message names recording and task.
+            ValueError: lengths differ, a time is not finite, a recording or a task is unknown, a prediction is without
+                target, or a class is outside the range of the logits or of a metric. The message names recording and
+                task, and nothing of the batch is taken.
+            TypeError: predictions or targets change between floats and classes.
         """
-        complete = list(self._outputs(data))  # all of the batch is checked before any of it is taken
+        complete = list(self._outputs(data))
         for outputs in complete:
-            self._check_recording(outputs.recording)
+            self._check(outputs)
         for outputs in complete:
             self.accumulator.take(outputs.recording, outputs.task, outputs.values, outputs.time_error)
 
@@ -72,6 +77,23 @@ class _StitchEvaluation(ABC, Generic[Batch]):
 
     @abstractmethod
     def _known_recordings(self) -> Iterable[str] | None: ...
+
+    @abstractmethod
+    def _metrics_of(self, recording: str, task: str) -> Iterable[torchmetrics.Metric] | None:
+        """Metrics that will score a task of a recording; None: what its targets suggest."""
+
+    def _check(self, outputs: WindowOutputs) -> None:
+        self._check_recording(outputs.recording)
+        self.accumulator.check(outputs.recording, outputs.task, outputs.values)
+        if outputs.values.targets.is_floating_point():
+            return
+        metrics = self._metrics_of(outputs.recording, outputs.task)
+        if metrics is None:
+            metrics = self._default_of_classes
+        try:
+            check_classes(outputs.values.preds, outputs.values.targets, metrics)
+        except ValueError as problem:
+            raise ValueError(f"recording {outputs.recording!r}, task {outputs.task!r}: {problem}") from None
 
     def _check_recording(self, recording: str) -> None:
         known = self._known_recordings()
@@ -144,6 +166,9 @@ class DecodingStitchEvaluation(_StitchEvaluation[DataForDecodingStitchEvaluator]
     def _known_recordings(self) -> Iterable[str] | None:
         return self.session_ids
 
+    def _metrics_of(self, recording: str, task: str) -> Iterable[torchmetrics.Metric] | None:  # noqa: ARG002 all alike
+        return None if self.metrics is None else self.metrics.values()
+
 
 class MultiTaskDecodingStitchEvaluation(_StitchEvaluation[DataForMultiTaskDecodingStitchEvaluator]):
     """Evaluation of a model with one readout per task, such as POYO+.
@@ -187,6 +212,9 @@ class MultiTaskDecodingStitchEvaluation(_StitchEvaluation[DataForMultiTaskDecodi
 
     def _known_recordings(self) -> Iterable[str] | None:
         return self.metrics
+
+    def _metrics_of(self, recording: str, task: str) -> Iterable[torchmetrics.Metric] | None:
+        return None if self.metrics is None else self.metrics.get(recording, {}).get(task, {}).values()
 
 
 def _named_metrics(

@@ -26,6 +26,8 @@ def repeats_of_windows(
         Positions of the values that have a repeat, (R,), and a number for each that repeats share, (R,); None if there
         is no repeat.
     """
+    if not bool((torch.sort(window_starts).values.diff() < tolerance).any()) and tolerance > 0.0:
+        return None
     known = torch.nonzero(~torch.isnan(window_starts)).flatten()
     windows = group_times(window_starts[known], tolerance=tolerance)
     if len(windows) == len(known):

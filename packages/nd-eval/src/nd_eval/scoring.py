@@ -9,9 +9,9 @@ import torch
 import torchmetrics
 from torch import Tensor
 
+from nd_eval.class_range import check_classes
 from nd_eval.evaluation_result import EvaluationResult, monitored_score
 from nd_eval.metric_value import aligned, fresh_copy, metric_value
-from nd_eval.metrics.classification_scores import check_class_range
 from nd_eval.metrics.metric_table import METRICS, build_metric
 from nd_eval.stitched_trace import StitchedTrace
 
@@ -96,7 +96,7 @@ def direction_of(name: str, metric: torchmetrics.Metric) -> bool | None:
 def _score(trace: StitchedTrace, metric: torchmetrics.Metric, *, where: str) -> float:
     preds, targets = aligned(trace.preds, trace.targets)
     try:
-        _check_classes(preds, targets, metric)
+        check_classes(preds, targets, [metric])
         if preds.is_floating_point() and bool(preds.sum().isnan()) and bool(torch.isnan(preds).any()):
             return float("nan")  # never hidden behind an arg max
         return metric_value(fresh_copy(metric), preds, targets)
@@ -105,19 +105,6 @@ def _score(trace: StitchedTrace, metric: torchmetrics.Metric, *, where: str) -> 
             return float("nan")  # some metrics refuse a single point
         kind = TypeError if isinstance(problem, TypeError) else ValueError
         raise kind(f"{where}: {problem}") from problem
-
-
-def _check_classes(preds: Tensor, targets: Tensor, metric: torchmetrics.Metric) -> None:
-    if targets.is_floating_point():
-        return
-    classes = getattr(metric, "num_classes", None)
-    if preds.is_floating_point() and preds.ndim == targets.ndim + 1:
-        classes = preds.shape[-1]
-    if not isinstance(classes, int):
-        return
-    check_class_range("target", targets, classes)
-    if not preds.is_floating_point():
-        check_class_range("predicted", preds, classes)
 
 
 def _says_nothing(trace: StitchedTrace) -> bool:

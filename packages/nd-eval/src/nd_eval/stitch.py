@@ -98,23 +98,38 @@ def check_weights(weights: Tensor, count: int) -> None:
 
 
 def _add_up(values: Tensor, groups: TimeGroups, weights: Tensor | None) -> Tensor:
-    """Means of values whose groups are known without an order."""
+    """Means of values on the CPU whose groups are known without an order."""
     numbers = groups.numbers
     assert numbers is not None
     columns = math.prod(values.shape[1:])
     flat = values.reshape(values.shape[0], columns)
-    sums = torch.zeros((columns, len(groups)), dtype=torch.float64, device=values.device)
-    totals = groups.sizes.to(torch.float64) if weights is None else sums.new_zeros(len(groups))
-    if weights is not None:
+    if weights is None:
+        totals = groups.size_pairs
+    else:
         weights = weights.to(torch.float64)
-        totals.index_add_(0, numbers, weights)
-    # A column at a time: of times in any order, few enough sums stay in the cache.
-    for column, of_column in zip(flat.unbind(1), sums, strict=True):
-        addends = column.to(torch.float64)
-        of_column.index_add_(0, numbers, addends if weights is None else addends * weights)
+        of_groups = torch.zeros(len(groups), dtype=torch.float64).scatter_add_(0, numbers, weights)
+        totals = of_groups.unsqueeze(1).expand(-1, 2).flatten()
     means = values.new_empty((len(groups), columns))
-    means.copy_(sums.div_(totals).T)
+    # Two columns at a time, as one complex number: of times in any order, few enough sums stay in the cache.
+    for first in range(0, columns, 2):
+        width = min(2, columns - first)
+        addends = torch.empty((min(_BLOCK, values.shape[0]), width), dtype=torch.float64)
+        sums = torch.zeros((len(groups), width), dtype=torch.float64)
+        for start in range(0, values.shape[0], _BLOCK):
+            part = flat[start : start + _BLOCK, first : first + width]
+            row = addends[: part.shape[0]].copy_(part)
+            if weights is not None:
+                row *= weights[start : start + _BLOCK].unsqueeze(1)
+            _as_element(sums).scatter_add_(0, numbers[start : start + _BLOCK], _as_element(row))
+        # Divided as one long row, which is faster than row by row.
+        sums.view(-1).div_(totals if width == 2 else totals[::2])
+        means[:, first : first + width] = sums
     return means.reshape(len(groups), *values.shape[1:])
+
+
+def _as_element(rows: Tensor) -> Tensor:
+    """Rows of one or two float64, (N, 1) or (N, 2), as one number each, (N,)."""
+    return torch.view_as_complex(rows) if rows.shape[1] == 2 else rows.squeeze(1)
 
 
 def _pool_means(values: Tensor, groups: TimeGroups, weights: Tensor | None) -> Tensor:

@@ -70,18 +70,26 @@ class Stretch:
             ValueError: a value is of a time that is finished, and of no window known there; or the shapes differ.
             TypeError: predictions or targets change between floats and classes.
         """
-        if self.kind is not None:
-            check_same_kind(self.kind, values)
+        values = self.admitted(values)
         if len(values) == 0:
             return
-        values = self._without_late(values, self.effective_tolerance)
         self.time_error = max(self.time_error, time_error)
         if self.kind is None:
             self.kind = values.none()
-        if len(values):
-            self.open.append(values)
-            if note_windows:
-                self._note_windows(values)
+        self.open.append(values)
+        if note_windows:
+            self._note_windows(values)
+
+    def admitted(self, values: CollectedValues) -> CollectedValues:
+        """The values, without those that repeat a window of a finished part; nothing is taken in yet.
+
+        Raises:
+            ValueError: a value is of a time that is finished, and of no window known there; or the shapes differ.
+            TypeError: predictions or targets change between floats and classes.
+        """
+        if self.kind is not None:
+            check_same_kind(self.kind, values)
+        return self._without_late(values, self.effective_tolerance) if self.closed else values
 
     def flush(self, before: float, *, keep_from: float = -float("inf")) -> StitchedTrace | None:
         """Stitch what lies before a time and close it; None if there is nothing.
@@ -142,7 +150,9 @@ class Stretch:
         """
         if self.kind is not None and other.kind is not None:
             check_same_kind(self.kind, other.kind)
-        merged = Stretch(self.tolerance, max(self.time_error, other.time_error), kind=self.kind or other.kind)
+        merged = Stretch(
+            self.tolerance, max(self.time_error, other.time_error), kind=other.kind if self.kind is None else self.kind
+        )
         margin = merged.effective_tolerance
         for start, end in self.closed:
             for other_start, other_end in other.closed:

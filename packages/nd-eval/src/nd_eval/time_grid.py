@@ -8,61 +8,93 @@ Shape legend: ``N`` times, ``G`` steps from the first to the last.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
-_BLOCK = 1 << 15  # small enough to stay in the cache, and to be allocated without the help of the system
+_BLOCK = 1 << 14  # small enough to stay in the cache, and to be allocated without the help of the system
+_FIRST = 1 << 9
 _SAMPLE = 1 << 12
 _STEPS_PER_TIME = 4  # more, and tables of G entries would outgrow the times
 
 
-def regular_steps(times: Tensor, *, tolerance: float) -> tuple[Tensor, int] | None:
-    """The number of the step on which each time lies; None if the times are not regular.
+class RegularSteps(NamedTuple):
+    """Times that all lie near multiples of one step, counted from the earliest time on.
+
+    Attributes:
+        numbers: The step on which each time lies, (N,) int64.
+        sizes: How many times lie on each step, (G,) int64.
+        earliest: The earliest time of each step, (G,) float64; infinity where there is none.
+    """
+
+    numbers: Tensor
+    sizes: Tensor
+    earliest: Tensor
+
+
+def regular_steps(times: Tensor, *, tolerance: float) -> RegularSteps | None:
+    """The steps on which regular times lie; None if the times are not regular.
 
     Any two times of one step are closer than half the tolerance, any two of different steps the tolerance apart.
 
     Args:
         times: Finite times, at least one, in any order. Shape: (N,) float64.
         tolerance: Times closer than this many seconds are one time.
-
-    Returns:
-        Steps from the earliest time on, (N,) int64, and the number of steps G.
     """
-    earliest, latest = (float(end) for end in times.aminmax())
-    step = _step(times, earliest, tolerance)
-    if step is None or step < 2.0 * tolerance:
-        return None
-    span = latest - earliest
-    if span / step > _STEPS_PER_TIME * times.numel():
-        return None
-    steps = torch.empty(times.shape, dtype=torch.int64, device=times.device)
+    first, last = (float(end) for end in times.aminmax())
+    # Neighbours in time stand side by side where windows come whole; of times in any order, some of a sample are.
+    sample = torch.cat([times[:_SAMPLE], times[:: -(-times.numel() // _SAMPLE)]])
+    tried = None
+    for seen in (sample[:_FIRST], sample):
+        least = _least_gap(seen, tolerance)
+        if least is None or least == tried:
+            continue
+        tried = least
+        step = _refined(least, sample - first, tolerance)
+        if step < 2.0 * tolerance or last - first > _STEPS_PER_TIME * times.numel() * step:
+            continue
+        steps = _steps(times, first, last, step, tolerance)
+        if steps is not None:
+            return steps
+    return None
+
+
+def _steps(times: Tensor, first: float, last: float, step: float, tolerance: float) -> RegularSteps | None:
+    """The step on which each time lies; None if one lies beside."""
+    count = round((last - first) / step) + 1
+    numbers = torch.empty(times.shape, dtype=torch.int64)
+    sizes = torch.zeros(count, dtype=torch.int64)
+    earliest = torch.full((count,), torch.inf, dtype=torch.float64)
+    ones = torch.ones(min(_BLOCK, times.numel()), dtype=torch.int64)
     low, high = 0.0, 0.0
     for start in range(0, times.numel(), _BLOCK):
-        part = slice(start, start + _BLOCK)
-        distance = times[part] - earliest
-        number = (distance / step).add_(0.5).floor_()
-        steps[part] = number
+        here = times[start : start + _BLOCK]
+        distance = here - first
+        number = (distance / step).round_()
         least, most = distance.sub_(number, alpha=step).aminmax()
         low, high = min(low, float(least)), max(high, float(most))
         if high - low >= 0.5 * tolerance:
             return None
-    return steps, round(span / step) + 1
+        of_block = numbers[start : start + _BLOCK].copy_(number)
+        sizes.scatter_add_(0, of_block, ones[: of_block.numel()])
+        earliest.scatter_reduce_(0, of_block, here, "amin")
+    return RegularSteps(numbers, sizes, earliest)
 
 
-def _step(times: Tensor, earliest: float, tolerance: float) -> float | None:
-    """The step between neighbouring times, to within what rounding of the times leaves open."""
-    # Neighbours in time stand side by side where windows come whole; of times in any order, some of a sample are.
-    sample = torch.cat([times[:_SAMPLE], times[:: -(-times.numel() // _SAMPLE)]])
-    gaps = torch.sort(sample).values.diff()
+def _least_gap(times: Tensor, tolerance: float) -> float | None:
+    """The least gap between two times that are not the same."""
+    gaps = torch.sort(times).values.diff()
     gaps = gaps[gaps >= tolerance]
-    if gaps.numel() == 0:
-        return None
-    step = float(gaps.min())
+    return float(gaps.min()) if gaps.numel() else None
+
+
+def _refined(step: float, distances: Tensor, tolerance: float) -> float:
+    """A step known from one gap, to within what rounding of the times leaves open."""
     # One step is known to a share of itself; the number of a time a few steps away is beyond doubt, and so is the step
     # that follows from it, to a smaller share; and so on.
     error = 0.25 * tolerance
     known = step
-    distances = sample.sub_(earliest)
     while True:
         within = distances[distances <= 0.1 * step / error * known]
         farthest = float(within.max()) if within.numel() else 0.0

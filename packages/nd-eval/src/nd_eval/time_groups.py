@@ -58,6 +58,11 @@ class TimeGroups:
         return self.sizes.cumsum(0).sub_(self.sizes)
 
     @cached_property
+    def size_pairs(self) -> Tensor:
+        """Number of values in each group, twice, (2 U,) float64."""
+        return self.sizes.to(torch.float64).unsqueeze(1).expand(-1, 2).flatten()
+
+    @cached_property
     def group(self) -> Tensor:
         """Group of each value in that order, (N,) int64, ascending from 0 to U - 1."""
         return torch.repeat_interleave(self.sizes)
@@ -111,9 +116,7 @@ def _regular_groups(times: Tensor, tolerance: float, dtype: torch.dtype) -> Time
     found = regular_steps(times, tolerance=tolerance)
     if found is None:
         return None
-    numbers, count = found
-    sizes = torch.bincount(numbers, minlength=count)
-    earliest = torch.full((count,), torch.inf, dtype=torch.float64).scatter_reduce_(0, numbers, times, "amin")
+    numbers, sizes, earliest = found
     taken = sizes > 0
     if not bool(taken.all()):
         numbers = (taken.cumsum(0) - 1).index_select(0, numbers)

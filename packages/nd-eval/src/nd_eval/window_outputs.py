@@ -6,21 +6,27 @@ Shape legend: ``B`` windows, ``N_out`` output times of a window (padded), ``M`` 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, pairwise
+from itertools import chain, groupby
 
 import torch
 from torch import Tensor
 
 from nd_eval.collected_values import (
+    LARGEST_TIME_ERROR,
     CollectedValues,
     check_finite,
     check_time_error,
     full_precision,
+    is_half,
     time_error_of,
 )
 from nd_eval.evaluator_data import DataForDecodingStitchEvaluator, DataForMultiTaskDecodingStitchEvaluator
+
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -46,17 +52,19 @@ def single_task_outputs(data: DataForDecodingStitchEvaluator, task: str) -> Iter
     Raises:
         ValueError: the parts of the batch do not fit together.
     """
-    timestamps, starts = _times(data.timestamps, data.absolute_starts, data.session_ids)
-    masks = _cpu(data.eval_masks).to(torch.bool)
-    _check_same_shape("eval_masks", masks, timestamps)
-    whole = bool(masks.all())
-    counts = torch.full((len(masks),), masks.shape[1]) if whole else masks.sum(1)
-    places = None if whole else torch.nonzero(masks.flatten()).flatten()
-    relative, absolute = timestamps.flatten(), (timestamps.to(torch.float64) + starts.unsqueeze(1)).flatten()
-    if places is not None:
-        relative, absolute = relative.index_select(0, places), absolute.index_select(0, places)
+    timestamps, starts = _times(data.timestamps, data.absolute_starts, data.session_ids, task)
+    masks = _cpu(data.eval_masks).bool()
+    _check_same_shape("eval_masks", masks, timestamps, data.session_ids, task)
+    relative, absolute = timestamps, starts.unsqueeze(1) + timestamps  # in float64, as the starts are
+    if bool(masks.all()):
+        places, counts = None, torch.full(masks.shape[:1], masks.shape[1])
+        absolute = absolute.flatten()
+    else:
+        places, counts = torch.nonzero(masks.flatten()).flatten(), masks.sum(1)
+        relative, absolute = (times.flatten().index_select(0, places) for times in (relative, absolute))
     yield from _by_recording(
         task,
+        data.session_ids,
         data.session_ids,
         starts,
         counts,
@@ -78,15 +86,17 @@ def multi_task_outputs(
     """
     timestamps, starts = _times(data.timestamps, data.absolute_starts, data.session_ids)
     decoders = _cpu(data.decoder_indices)
-    _check_same_shape("decoder_indices", decoders, timestamps)
+    _check_same_shape("decoder_indices", decoders, timestamps, data.session_ids)
     if len(data.preds) != len(data.session_ids):
-        raise ValueError(f"{len(data.session_ids)} windows but predictions for {len(data.preds)}")
+        raise ValueError(
+            f"{_batch_of(data.session_ids)}: {len(data.session_ids)} windows but predictions for {len(data.preds)}"
+        )
     _check_tasks(data, task_ids)
     found = {task: (decoders == number) for task, number in task_ids.items()}
     counts = {task: here.sum(1) for task, here in found.items()}
     if sum(int(count.sum()) for count in counts.values()) != int(torch.count_nonzero(decoders)):
         _refuse_unknown_id(data.session_ids, decoders, task_ids)
-    relative, absolute = timestamps.flatten(), (timestamps.to(torch.float64) + starts.unsqueeze(1)).flatten()
+    relative, absolute = timestamps.flatten(), (starts.unsqueeze(1) + timestamps).flatten()
     for task, here in found.items():
         number = counts[task]
         preds = _chained_predictions(data, task, number.tolist())
@@ -101,74 +111,87 @@ def multi_task_outputs(
         yield from _by_recording(
             task,
             data.session_ids,
+            [name for name, count in zip(data.session_ids, counts[task].tolist(), strict=True) if count],
             starts,
             number,
             absolute.index_select(0, places),
             preds,
             targets,
             _time_error(relative.index_select(0, places), data.absolute_starts),
-            seen=[name for name, count in zip(data.session_ids, counts[task].tolist(), strict=True) if count],
         )
 
 
 def _by_recording(
     task: str,
     recordings: Sequence[str],
+    seen: Sequence[str],
     starts: Tensor,
     counts: Tensor,
     timestamps: Tensor,
     preds: Tensor,
     targets: Tensor,
     time_error: float,
-    *,
-    seen: Iterable[str] | None = None,
 ) -> Iterator[WindowOutputs]:
     """The outputs of each recording apart, of windows (B,) with so many outputs each, (B,).
 
     A recording that is seen but has no output is among them, with no value.
     """
-    chosen = dict.fromkeys(recordings if seen is None else seen)
-    names = list(dict.fromkeys(recordings))
-    number = [names.index(name) for name in recordings]
-    if any(later < earlier for earlier, later in pairwise(number)):
+    # A sum is finite only of finite times: one quick pass tells for most.
+    doubtful = time_error > LARGEST_TIME_ERROR or not math.isfinite(float(timestamps.sum()))
+    if seen and not doubtful and recordings.count(recordings[0]) == len(recordings):
+        values = CollectedValues(timestamps, preds, targets, None, starts, counts)
+        yield WindowOutputs(recordings[0], task, values, time_error)
+        return
+    windows_of = Counter(recordings)
+    if len(list(groupby(recordings))) > len(windows_of):
         # The windows of a recording one after the other; then each recording is a slice.
-        windows = torch.sort(torch.tensor(number), stable=True).indices
+        place = {name: number for number, name in enumerate(windows_of)}
+        windows = torch.sort(torch.tensor([place[name] for name in recordings]), stable=True).indices
         first = (counts.cumsum(0) - counts)[windows]
         starts, counts = starts[windows], counts[windows]
         shift = torch.repeat_interleave(first - (counts.cumsum(0) - counts), counts)
         way = torch.arange(len(shift)) + shift
         timestamps, preds, targets = (column.index_select(0, way) for column in (timestamps, preds, targets))
-        number.sort()
-    sizes = counts.tolist()
+    chosen, sizes = set(seen), counts.tolist()
     begin, window = 0, 0
-    for place, name in enumerate(names):
-        windows_here = number.count(place)
+    for name, windows_here in windows_of.items():
         end = begin + sum(sizes[window : window + windows_here])
         if name in chosen:
             here, part = slice(window, window + windows_here), slice(begin, end)
             times = timestamps[part]
-            try:
-                check_finite(times)
-                check_time_error(time_error, times)
-            except ValueError as problem:
-                raise ValueError(f"recording {name!r}, task {task!r}: {problem}") from None
+            if doubtful:
+                _check_times(times, time_error, name, task)
             values = CollectedValues(times, preds[part], targets[part], None, starts[here], counts[here])
             yield WindowOutputs(name, task, values, time_error)
         begin, window = end, window + windows_here
 
 
+def _check_times(times: Tensor, time_error: float, recording: str, task: str) -> None:
+    try:
+        check_finite(times)
+        check_time_error(time_error, times)
+    except ValueError as problem:
+        raise ValueError(f"recording {recording!r}, task {task!r}: {problem}") from None
+
+
 def _times(
-    timestamps: Tensor, absolute_starts: Tensor | Sequence[float], session_ids: Sequence[str]
+    timestamps: Tensor,
+    absolute_starts: Tensor | Sequence[float],
+    session_ids: Sequence[str],
+    task: str | None = None,
 ) -> tuple[Tensor, Tensor]:
     if timestamps.ndim != 2 or timestamps.shape[0] != len(session_ids):
         raise ValueError(
-            f"timestamps must be (windows, outputs) with one row for each of {len(session_ids)} session_ids; "
-            f"found {tuple(timestamps.shape)}"
+            f"{_batch_of(session_ids, task)}: timestamps must be (windows, outputs) with one row for each of "
+            f"{len(session_ids)} session_ids; found {tuple(timestamps.shape)}"
         )
-    starts = torch.as_tensor(absolute_starts, dtype=torch.float64).detach().to("cpu", copy=True)
+    starts = torch.as_tensor(absolute_starts).detach().to(_CPU, torch.float64, copy=True)
     if tuple(starts.shape) != (len(session_ids),):
-        raise ValueError(f"{len(session_ids)} windows but absolute_starts of shape {tuple(starts.shape)}")
-    if not bool(torch.isfinite(starts).all()):
+        raise ValueError(
+            f"{_batch_of(session_ids, task)}: {len(session_ids)} windows but absolute_starts of shape "
+            f"{tuple(starts.shape)}"
+        )
+    if not math.isfinite(float(starts.sum())) and not bool(torch.isfinite(starts).all()):
         place = int(torch.nonzero(~torch.isfinite(starts))[0, 0])
         raise ValueError(
             f"recording {session_ids[place]!r}: the absolute start of window {place} is {float(starts[place])}"
@@ -178,7 +201,9 @@ def _times(
 
 def _time_error(timestamps: Tensor, absolute_starts: Tensor | Sequence[float]) -> float:
     error = time_error_of(timestamps)
-    return error + time_error_of(absolute_starts) if isinstance(absolute_starts, Tensor) else error
+    if isinstance(absolute_starts, Tensor) and absolute_starts.dtype != torch.float64:
+        error += time_error_of(absolute_starts)
+    return error
 
 
 def _unpadded(
@@ -193,13 +218,14 @@ def _unpadded(
     if isinstance(values, Tensor):
         if values.shape[:2] != masks.shape:
             raise ValueError(
-                f"task {task!r}: {name} of shape {tuple(values.shape)} do not begin with (windows, outputs) = "
-                f"{tuple(masks.shape)}; give them padded, or as one tensor per window"
+                f"{_batch_of(session_ids, task)}: {name} of shape {tuple(values.shape)} do not begin with (windows, "
+                f"outputs) = {tuple(masks.shape)}; give them padded, or as one tensor per window"
             )
-        flat = _cpu(values).flatten(0, 1)
-        return full_precision(flat.clone() if places is None else flat.index_select(0, places))
+        if places is None:
+            return _copied(values).flatten(0, 1)
+        return full_precision(_cpu(values).flatten(0, 1).index_select(0, places))
     if len(values) != len(session_ids):
-        raise ValueError(f"task {task!r}: {len(session_ids)} windows but {name} for {len(values)}")
+        raise ValueError(f"{_batch_of(session_ids, task)}: {len(session_ids)} windows but {name} for {len(values)}")
     window, place = torch.nonzero(masks).unbind(1)
     lengths = torch.tensor([part.shape[0] for part in values], dtype=torch.int64)
     beyond = place >= lengths[window]
@@ -208,6 +234,10 @@ def _unpadded(
         raise ValueError(
             f"recording {session_ids[first]!r}, task {task!r}: window {first} has {int(lengths[first])} {name} but its "
             f"eval_mask counts output {int(place[beyond][0])}"
+        )
+    if not values:
+        raise ValueError(
+            f"{_batch_of(session_ids, task)}: {name} of no window; give an empty batch padded, as a tensor"
         )
     joined = _joined(name, list(values), session_ids, task)
     return joined[(lengths.cumsum(0) - lengths)[window] + place]
@@ -247,7 +277,7 @@ def _chained_targets(
     for name, length in lengths.items():
         if length != total:
             raise ValueError(f"{where} (first of the batch): {total} predictions in this batch but {length} {name}")
-    return full_precision(_cpu(targets).clone()), None if mask is None else _cpu(mask).to(torch.bool)
+    return _copied(targets), None if mask is None else _cpu(mask).to(torch.bool)
 
 
 def _joined(name: str, parts: Sequence[Tensor], recordings: Sequence[str], task: str) -> Tensor:
@@ -283,13 +313,27 @@ def _refuse_unknown_id(session_ids: Sequence[str], decoders: Tensor, task_ids: M
     )
 
 
-def _check_same_shape(name: str, values: Tensor, timestamps: Tensor) -> None:
+def _check_same_shape(
+    name: str, values: Tensor, timestamps: Tensor, session_ids: Sequence[str], task: str | None = None
+) -> None:
     if values.shape != timestamps.shape:
         raise ValueError(
-            f"timestamps are {tuple(timestamps.shape)} but {name} {tuple(values.shape)}; "
-            "both must be (windows, outputs)"
+            f"{_batch_of(session_ids, task)}: timestamps are {tuple(timestamps.shape)} but {name} "
+            f"{tuple(values.shape)}; both must be (windows, outputs)"
         )
 
 
+def _batch_of(session_ids: Sequence[str], task: str | None = None) -> str:
+    """What a batch is of, for an error that concerns it as a whole."""
+    names = list(dict.fromkeys(session_ids))
+    more = f" (and {len(names) - 1} more in the batch)" if len(names) > 1 else ""
+    return f"recording {names[0] if names else None!r}{more}" + ("" if task is None else f", task {task!r}")
+
+
 def _cpu(values: Tensor) -> Tensor:
-    return values.detach().to("cpu")
+    return values.detach() if values.is_cpu else values.detach().to(_CPU)
+
+
+def _copied(values: Tensor) -> Tensor:
+    """A copy on the CPU; half precision becomes float32."""
+    return values.detach().to(_CPU, torch.float32 if is_half(values) else values.dtype, copy=True)

@@ -2,7 +2,8 @@
 
 from nd_models.__about__ import __version__
 from nd_models.baselines import GRUDecoder, MLPDecoder, NDTDecoder, WienerDecoder
-from nd_models.checkpoint import read_checkpoint
+from nd_models.calcium_poyo_plus import CalciumPOYOPlus
+from nd_models.checkpoint import read_checkpoint, read_weights
 from nd_models.configuration import ARCHITECTURES, model_from_config
 from nd_models.decoder_model import DecoderModel, MultitaskDecoderModel
 from nd_models.freezing import UnfreezingSchedule, gradual_unfreezing
@@ -34,6 +35,7 @@ __all__ = [
     "ARCHITECTURES",
     "MODALITY_REGISTRY",
     "POYO",
+    "CalciumPOYOPlus",
     "DataType",
     "DecoderModel",
     "GRUDecoder",
@@ -63,6 +65,7 @@ __all__ = [
     "prepare_for_readout",
     "push_to_hub",
     "read_checkpoint",
+    "read_weights",
     "register_modality",
     "remove_lora",
     "save_pretrained",

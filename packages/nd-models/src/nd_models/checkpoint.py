@@ -5,15 +5,17 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from torch import nn
-from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from nd_models.constructor_arguments import build_model, named_architecture
+from nd_models.foreign_objects import plain, resolved
 from nd_models.readout_configuration import readouts_from_config
+from nd_models.safe_load import first_foreign, safe_load
 
 PREFIX = "model."
 """How a Lightning module that keeps its model as `self.model` begins the names of the model's weights."""
+COMPILED_PREFIX = "_orig_mod."
+"""What `torch.compile` puts before them, where that model was a compiled one."""
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -61,39 +63,81 @@ def load_pretrained_model(
     return model
 
 
-def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def read_checkpoint(path: str | PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The model's configuration and state out of a Lightning checkpoint; the prefix `model.` is taken off the names.
+
+    The configuration is `hyper_parameters["model"]`, or what a `cfg` or `config` among the hyperparameters has under
+    `model`; containers of OmegaConf are read as plain mappings and lists, and references `${a.b}` are followed.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: the file is no Lightning checkpoint that holds a model and its configuration.
     """
+    path = Path(path)
+    checkpoint = _read(path)
+    state = _weights(path, checkpoint)
+    try:
+        parameters = plain(checkpoint.get("hyper_parameters"))
+    except ValueError as error:
+        raise ValueError(f"{path}: hyper_parameters: {error}") from None
+    advice = (
+        "Build the model yourself and load its weights: model.load_state_dict(nd_models.read_weights(checkpoint_path))"
+    )
+    for keys in (("model",), ("cfg", "model"), ("config", "model")):
+        root, config = parameters, parameters
+        for key in keys:
+            root, config = config, config.get(key) if isinstance(config, Mapping) else None
+        if isinstance(config, Mapping):
+            described = {str(key): resolved(value, root) for key, value in config.items()}
+            name = "".join(f"[{key!r}]" for key in keys)
+            foreign = first_foreign(described, f"hyper_parameters{name}")
+            if foreign is not None:
+                raise ValueError(f"{path}: {foreign}, which is not loaded because that could run code. {advice}")
+            return described, state
+    raise ValueError(
+        f"{path}: hyper_parameters['model'] does not describe the model, and times such as sequence_length and "
+        f"latent_step cannot be told from its weights. {advice}"
+    )
+
+
+def read_weights(checkpoint_path: str | PathLike[str]) -> dict[str, Any]:
+    """The model's state out of a Lightning checkpoint, whatever else that holds; runs no code from it.
+
+    Args:
+        checkpoint_path: A checkpoint of a Lightning module that keeps its model as `self.model`.
+
+    Returns:
+        What the model's `load_state_dict` takes: weights and vocabularies by name, without the prefix `model.`.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is no Lightning checkpoint that holds a model.
+    """
+    path = Path(checkpoint_path)
+    return _weights(path, _read(path))
+
+
+def _read(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint {str(path)!r} does not exist or is not a file")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:
-        # A file of something else fails in any way: the unpickler pops from empty stacks and unpacks too few bytes.
-        raise ValueError(_unreadable(path, error)) from None
+    checkpoint = safe_load(path)
     if not isinstance(checkpoint, Mapping) or not isinstance(checkpoint.get("state_dict"), Mapping):
         raise ValueError(f"{path}: not a Lightning checkpoint: it has no 'state_dict'")
-    state = {
-        name.removeprefix(PREFIX): value for name, value in checkpoint["state_dict"].items() if name.startswith(PREFIX)
-    }
+    return checkpoint
+
+
+def _weights(path: Path, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    stored = {str(name): value for name, value in checkpoint["state_dict"].items()}
+    state = {name.removeprefix(PREFIX): value for name, value in stored.items() if name.startswith(PREFIX)}
     if not state:
-        names = ", ".join(map(repr, list(checkpoint["state_dict"])[:5]))
+        names = ", ".join(map(repr, list(stored)[:5]))
         raise ValueError(f"{path}: no weight's name begins with {PREFIX!r}; the first are {names or 'none'}")
-    parameters = checkpoint.get("hyper_parameters")
-    config = parameters.get("model") if isinstance(parameters, Mapping) else None
-    if not isinstance(config, Mapping):
-        raise ValueError(
-            f"{path}: hyper_parameters['model'] does not describe the model, and times such as sequence_length and "
-            "latent_step cannot be told from its weights. Build the model yourself and load the checkpoint's "
-            f"'state_dict' into it, without the {PREFIX!r} before the names"
-        )
-    return dict(config), state
+    if all(name.startswith(COMPILED_PREFIX) for name in state):
+        state = {name.removeprefix(COMPILED_PREFIX): value for name, value in state.items()}
+    foreign = first_foreign(state, "state_dict")
+    if foreign is not None:
+        raise ValueError(f"{path}: {foreign}, which is no weight and is not loaded because that could run code")
+    return state
 
 
 def _refuse_other_readouts(path: Path, config: Mapping[str, Any], model: nn.Module, state: Mapping[str, Any]) -> None:
@@ -119,21 +163,3 @@ def _refuse_other_readouts(path: Path, config: Mapping[str, Any], model: nn.Modu
 
 def _shape(shape: tuple[int, ...] | None) -> str:
     return "absent" if shape is None else str(shape)
-
-
-def _unreadable(path: Path, error: Exception) -> str:
-    try:
-        foreign = sorted(get_unsafe_globals_in_checkpoint(str(path)))
-    except Exception:
-        # Damaged files fail here in many ways, and the error of reading them says more.
-        foreign = []
-    if foreign:
-        return (
-            f"{path}: holds Python objects besides tensors and plain values ({', '.join(foreign[:5])}), which are not "
-            "loaded because that could run code. Save the weights again from the program that wrote them, with plain "
-            "hyperparameters"
-        )
-    # What a KeyError of a damaged file holds is a stray number.
-    reason = "" if isinstance(error, KeyError) else str(error).partition("\n")[0]
-    reason = reason or type(error).__name__
-    return f"{path}: not a readable PyTorch checkpoint ({reason})"

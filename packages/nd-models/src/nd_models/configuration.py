@@ -5,6 +5,7 @@ from typing import Any
 
 from nd_data.nearest_names import name_hint
 from nd_models.baselines import GRUDecoder, MLPDecoder, NDTDecoder, WienerDecoder
+from nd_models.calcium_poyo_plus import CalciumPOYOPlus
 from nd_models.constructor_arguments import build_model, named_architecture
 from nd_models.decoder_model import DecoderModel
 from nd_models.poyo import POYO
@@ -13,6 +14,7 @@ from nd_models.poyo_plus import POYOPlus
 ARCHITECTURES: dict[str, type[DecoderModel]] = {
     "POYO": POYO,
     "POYOPlus": POYOPlus,
+    "CalciumPOYOPlus": CalciumPOYOPlus,
     "WienerDecoder": WienerDecoder,
     "MLPDecoder": MLPDecoder,
     "GRUDecoder": GRUDecoder,

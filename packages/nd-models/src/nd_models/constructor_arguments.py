@@ -21,6 +21,9 @@ def named_architecture(config: Mapping[str, Any]) -> str | None:
 
 Model = TypeVar("Model", bound=nn.Module)
 
+# What names the architecture, and how hydra would have built it.
+_NOT_ARGUMENTS = ("architecture", "_target_", "_convert_", "_partial_", "_recursive_")
+
 _ADAPTATIONS = {"lora": ("rank", "alpha", "dropout", "targets", "also_train")}
 
 
@@ -52,7 +55,7 @@ def constructor_arguments(architecture: type, config: Mapping[str, Any]) -> dict
         KeyError: a readout or loss that does not exist.
         ValueError: an argument is missing or unknown, or a readout's description is unfit.
     """
-    arguments = {key: value for key, value in config.items() if key not in ("architecture", "_target_")}
+    arguments = {key: value for key, value in config.items() if key not in _NOT_ARGUMENTS}
     parameters = inspect.signature(architecture).parameters
     name = architecture.__name__
     for key in arguments:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from torch import nn
 
+from nd_models.checkpoint import load_pretrained_model
 from nd_models.modality import ModalitySpec
 from nd_models.nn import InfiniteVocabEmbedding
+from nd_models.readout_configuration import Readouts, readout_to_config
 from nd_models.trainable_parts import set_trainable
 
 if TYPE_CHECKING:
@@ -112,6 +114,39 @@ class MultitaskDecoderModel(DecoderModel):
     """
 
     readout_specs: dict[str, ModalitySpec]
+    _arguments: dict[str, Any]  # of the constructor, but for the readouts
+
+    def to_config(self) -> dict[str, Any]:
+        """Every constructor argument as plain values, for `nd_models.model_from_config` and for JSON."""
+        specs = {name: readout_to_config(spec) for name, spec in self.readout_specs.items()}
+        architecture = type(self).__name__
+        return {"architecture": architecture, **self._arguments, "readout_specs": specs, **self.extra_config()}
+
+    @classmethod
+    def load_pretrained(
+        cls,
+        checkpoint_path: str | PathLike[str],
+        readout_specs: Readouts | None = None,
+        skip_readout: bool = False,
+    ) -> Self:
+        """Build the model that a checkpoint describes, with its weights and vocabularies. Runs no code from the file.
+
+        Args:
+            checkpoint_path: A Lightning checkpoint with `hyper_parameters["model"]`, as nd_train and the training
+                scripts of torch_brain write it.
+            readout_specs: The tasks by name, or names of registered ones; None takes the checkpoint's own.
+            skip_readout: Start all that depends on the tasks (`readout_parts`) anew in place of loading it.
+
+        Returns:
+            The model on CPU, in training mode.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: not a checkpoint of this architecture, or its readouts do not fit `readout_specs`.
+        """
+        changes: dict[str, Any] = {} if readout_specs is None else {"readout_specs": readout_specs}
+        fresh = tuple(f"{part}." for part in cls.readout_parts) if skip_readout else ()
+        return load_pretrained_model(cls, checkpoint_path, changes, fresh=fresh)
 
 
 def named_vocabularies(model: nn.Module) -> Iterator[tuple[str, InfiniteVocabEmbedding]]:

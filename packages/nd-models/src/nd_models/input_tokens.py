@@ -6,13 +6,14 @@ Times are float64 seconds from the window's start.
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nd_data import pad8, track_mask8
 from nd_data.constant_array import constant_array
 from nd_data.window_values import peek
 from nd_models.nn.recent_arrays import ConstantArrays
@@ -24,8 +25,23 @@ if TYPE_CHECKING:
 
 _REMEMBERED_NUMBERS_OF_UNITS = 256
 
-#: What is read of every window.
-INPUT_PATHS = ("spikes.timestamps", "spikes.unit_index")
+
+class InputTokenMaker(Protocol):
+    """What makes the input tokens of windows: names of `forward`'s arguments to their arrays.
+
+    Attributes:
+        paths: What is read of every window.
+    """
+
+    paths: tuple[str, ...]
+
+    def __call__(self, data: "Data", embedding: "InfiniteVocabEmbedding", known: Mapping[str, Any]) -> dict[str, Any]:
+        """The tokens of a window, marked for `nd_data.collate`."""
+
+    def batch(
+        self, windows: "Sequence[Data]", embedding: "InfiniteVocabEmbedding", known: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Tensor]:
+        """What `nd_data.collate` makes of the tokens of many windows."""
 
 
 class UnitTokens(NamedTuple):
@@ -45,7 +61,7 @@ class UnitTokens(NamedTuple):
 
 
 class InputTokens:
-    """Makes the input tokens of windows.
+    """Makes the input tokens of windows out of their spikes: an `InputTokenMaker`.
 
     What follows from the unit ids alone is kept for those that can never change, as the ids of a dataset's recordings
     are, and found again as long as the vocabulary stays the same.
@@ -54,14 +70,14 @@ class InputTokens:
         sequence_length: Length of a window in seconds.
     """
 
+    paths: tuple[str, ...] = ("spikes.timestamps", "spikes.unit_index")
+
     def __init__(self, sequence_length: float) -> None:
         self.sequence_length = sequence_length
         self._known: ConstantArrays[UnitTokens] = ConstantArrays()
         self._types: dict[int, NDArray[np.int64]] = {}
 
-    def __call__(
-        self, data: "Data", embedding: "InfiniteVocabEmbedding", known: Mapping[str, Any]
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
+    def __call__(self, data: "Data", embedding: "InfiniteVocabEmbedding", known: Mapping[str, Any]) -> dict[str, Any]:
         """The tokens of a window's units and spikes.
 
         Args:
@@ -70,8 +86,8 @@ class InputTokens:
             known: What of it was read before (`nd_data.window_values.read_values`).
 
         Returns:
-            Rows of the vocabulary, times and types, each of shape (2·U + N,): the units' tokens, then the spikes. The
-            types cannot be written to: windows share them.
+            `input_unit_index`, `input_timestamps` and `input_token_type`, each of shape (2·U + N,), marked for padding:
+            the units' tokens, then the spikes; and `input_mask`. The types cannot be written to: windows share them.
 
         Raises:
             KeyError: a unit is not in the vocabulary.
@@ -80,7 +96,12 @@ class InputTokens:
         units, rows_of_spikes, times_of_spikes = self._of_window(data, embedding, known)
         rows = np.concatenate((units.rows, rows_of_spikes))
         times = np.concatenate((units.times, times_of_spikes))
-        return rows, times, self._token_types(len(units.rows) // 2, len(rows))
+        return {
+            "input_unit_index": pad8(rows),
+            "input_timestamps": pad8(times),
+            "input_token_type": pad8(self._token_types(len(units.rows) // 2, len(rows))),
+            "input_mask": track_mask8(rows),
+        }
 
     def batch(
         self,
@@ -131,7 +152,7 @@ class InputTokens:
     ) -> "tuple[UnitTokens, NDArray[np.int64], NDArray[np.float64]]":
         # The tokens of the units, and rows and times of the spikes.
         units = self._unit_tokens(peek(data, "units.id"), embedding)
-        if all(path in known for path in INPUT_PATHS):
+        if all(path in known for path in self.paths):
             times, unit_index = known["spikes.timestamps"], known["spikes.unit_index"]
         else:
             times, unit_index = data.spikes.timestamps, np.asarray(data.spikes.unit_index)

@@ -45,6 +45,21 @@ class Loss(nn.Module, ABC):
         # Dividing by one in place of zero leaves 0 / 1, in value and in gradient, without asking the host.
         return (weights * losses).sum() / torch.where(total == 0, torch.ones_like(total), total)
 
+    def total_weight(self, input: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:  # noqa: A002, ARG002
+        """What the mean of `forward` divides by, for means over the batches of several processes.
+
+        Arguments as for `forward`.
+
+        Returns:
+            The sum of the weights, or the number of time points. Shape: (), float64.
+
+        >>> MSELoss().total_weight(torch.zeros(2, 1), torch.zeros(2, 1), torch.tensor([0.5, 2.0]))
+        tensor(2.5000, dtype=torch.float64)
+        """
+        if weights is None:
+            return input.new_full((), input.shape[0], dtype=torch.float64)
+        return weights.sum(dtype=torch.float64)
+
     @abstractmethod
     def per_time_point(self, input: Tensor, target: Tensor) -> Tensor:  # noqa: A002
         """The loss of each time point. Shape: (N,)."""
@@ -166,10 +181,11 @@ class MultilabelCrossEntropyLoss(Loss):
 
     def forward(self, input: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:  # noqa: A002
         """As `Loss.forward`; time points without a known label weigh nothing."""
-        if target.is_floating_point() and target.shape == input.shape:
-            known = ~target.isnan().all(dim=1)
-            weights = known.to(input.dtype) if weights is None else torch.where(known, weights, 0.0)
-        return super().forward(input, target, weights)
+        return super().forward(input, target, _of_known_labels(input, target, weights))
+
+    def total_weight(self, input: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:  # noqa: A002
+        """As `Loss.total_weight`; time points without a known label weigh nothing."""
+        return super().total_weight(input, target, _of_known_labels(input, target, weights))
 
     def per_time_point(self, input: Tensor, target: Tensor) -> Tensor:  # noqa: A002
         """Mean cross-entropy of each time point over its known labels. Shape: (N,)."""
@@ -192,6 +208,13 @@ class MultilabelCrossEntropyLoss(Loss):
     def arguments(self) -> dict[str, Any]:
         """The constructor's arguments, as far as they are not the usual ones."""
         return {} if self.positive_weights == 1.0 else {"positive_weights": self.positive_weights}
+
+
+def _of_known_labels(predictions: Tensor, target: Tensor, weights: Tensor | None) -> Tensor | None:
+    if not target.is_floating_point() or target.shape != predictions.shape:
+        return weights
+    known = ~target.isnan().all(dim=1)
+    return known.to(predictions.dtype) if weights is None else torch.where(known, weights, 0.0)
 
 
 def _cross_entropies(logits: Tensor, target: Tensor, positive_weight: float | Tensor) -> Tensor:

@@ -11,11 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from nd_data import collate, pad8, track_mask8
-from nd_data.batch_form import has_batch_form
-from nd_data.window_values import peek, read_values
+from nd_data.window_values import peek
 from nd_models.checkpoint import load_pretrained_model
 from nd_models.filled import filled
-from nd_models.input_tokens import INPUT_PATHS
 from nd_models.modality import ModalitySpec
 from nd_models.poyo_backbone import PoyoBackbone
 from nd_models.readout import ReadoutPaths, prepare_for_readout
@@ -101,7 +99,7 @@ class POYO(PoyoBackbone):
             t_max=t_max,
         )
         self.readout_spec = readout_spec
-        self._readout_paths = ReadoutPaths(readout_spec, INPUT_PATHS)
+        self._readout_paths = ReadoutPaths(readout_spec, self._input_tokens.paths)
         self.readout = nn.Linear(dim, readout_spec.dim)
 
     def forward(
@@ -111,11 +109,13 @@ class POYO(PoyoBackbone):
         input_timestamps: Tensor,
         input_token_type: Tensor,
         input_mask: Tensor | None = None,
+        input_seqlen: Tensor | None = None,
         latent_index: Tensor,
         latent_timestamps: Tensor,
         output_session_index: Tensor,
         output_timestamps: Tensor,
         output_mask: Tensor | None = None,
+        output_seqlen: Tensor | None = None,
         unpack_output: bool = False,
     ) -> Tensor | list[Tensor]:
         """Predict the behaviour at the output times.
@@ -125,65 +125,48 @@ class POYO(PoyoBackbone):
             input_timestamps: Seconds from the window's start. Shape: (B, N_in), float.
             input_token_type: 0 spike, 1 start of unit, 2 end of unit. Shape: (B, N_in), int64.
             input_mask: True = real token; None = all are. Shape: (B, N_in), bool.
+            input_seqlen: Tokens of each window, for a packed batch, whose inputs have shape (T_in,). Shape: (B,), int.
             latent_index: Shape: (B, N_lat), int64.
             latent_timestamps: Seconds. Shape: (B, N_lat), float.
             output_session_index: Row of the session vocabulary. Shape: (B, N_out), int64.
             output_timestamps: Seconds. Shape: (B, N_out), float.
             output_mask: True = real query; needed with `unpack_output`. Shape: (B, N_out), bool.
+            output_seqlen: Queries of each window, for a packed batch, whose queries have shape (T_out,). Shape: (B,).
             unpack_output: Return each window's real queries only.
 
         Returns:
-            Shape (B, N_out, C), padding included; or, with `unpack_output`, a list of B tensors of shape (n_i, C).
+            Shape (B, N_out, C), padding included, or (T_out, C) of a packed batch; or, with `unpack_output`, a list of
+            B tensors of shape (n_i, C).
 
         Raises:
             ValueError: a vocabulary is not initialised, or `unpack_output` without `output_mask`.
         """
         decoded = self.decode(
-            input_unit_index=input_unit_index,
+            inputs=self.embed_inputs(input_unit_index, input_token_type),
             input_timestamps=input_timestamps,
-            input_token_type=input_token_type,
             input_mask=input_mask,
+            input_seqlen=input_seqlen,
             latent_index=latent_index,
             latent_timestamps=latent_timestamps,
             output_queries=self.session_emb(output_session_index),
             output_timestamps=output_timestamps,
+            output_seqlen=output_seqlen,
         )
         output: Tensor = self.readout(decoded)
         if not unpack_output:
             return output
+        if output_seqlen is not None:
+            return list(torch.split(output, output_seqlen.tolist()))
         if output_mask is None:
             raise ValueError("unpack_output=True needs output_mask, which says which queries of a window are real")
         sizes: list[int] = output_mask.sum(dim=1).tolist()
         return list(torch.split(output[output_mask], sizes))
-
-    @has_batch_form("tokenize_batch")
-    def tokenize(self, data: "Data") -> dict[str, Any]:
-        """Turn a window into tokens; the last transform of a dataset.
-
-        Args:
-            data: A window with `units.id`, `spikes.timestamps`, `spikes.unit_index`, `session.id`, `absolute_start`,
-                what the readout needs, and `config["readout"]`.
-
-        Returns:
-            The nested dictionary that `nd_data.collate` batches: `model_inputs`, `target_values`, `target_weights`,
-            `session_id`, `absolute_start`, `eval_mask`.
-
-        Raises:
-            KeyError: a unit or session is not in the vocabulary, or the recording lacks what the readout needs.
-            ValueError: a vocabulary is not initialised, or configuration and values do not fit.
-        """
-        known = read_values(data, self._readout_paths(data))
-        inputs = self.input_and_latent_tokens(data, known)
-        tokens = self._output_tokens(data, known)
-        tokens["model_inputs"] = {**inputs, **tokens["model_inputs"]}
-        return tokens
 
     def _output_batch(self, windows: "Sequence[Data]", known: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         batch: dict[str, Any] = collate(list(map(self._output_tokens, windows, known)))
         return batch
 
     def _output_tokens(self, data: "Data", known: Mapping[str, Any]) -> dict[str, Any]:
-        # The part of `tokenize` that depends on the readout.
         timestamps, values, weights, eval_mask = prepare_for_readout(data, self.readout_spec, known=known)
         session_id = peek(data, "session.id")
         session_index = filled(len(timestamps), self.session_emb.tokenizer(session_id), "int64")

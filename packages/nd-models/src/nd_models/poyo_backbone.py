@@ -6,17 +6,18 @@ Shapes: B windows, N_in input tokens, N_lat latents, N_out queries, D width, H h
 import logging
 import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from torch.utils.data import get_worker_info
 
-from nd_data import pad8, track_mask8
+from nd_data.batch_form import has_batch_form
 from nd_data.window_values import read_values
 from nd_models.decoder_model import DecoderModel
-from nd_models.input_tokens import InputTokens
+from nd_models.input_tokens import InputTokenMaker, InputTokens
 from nd_models.nn import (
     Dropout,
     Embedding,
@@ -26,6 +27,9 @@ from nd_models.nn import (
     RotarySelfAttention,
     RotaryTimeEmbedding,
 )
+from nd_models.nn.feedforward import normed_feed_forward
+from nd_models.nn.packing import equal_windows, packing
+from nd_models.packed_tokens import packed_tokens
 from nd_models.readout import ReadoutPaths
 from nd_models.tokens import create_linspace_latent_tokens
 
@@ -99,9 +103,9 @@ class PoyoBackbone(DecoderModel):
             "t_max": float(t_max),
         }
 
-        self.unit_emb = InfiniteVocabEmbedding(dim, init_scale=emb_init_scale, kind="unit")
+        self._add_input_embeddings(emb_init_scale)
         self.session_emb = InfiniteVocabEmbedding(dim, init_scale=emb_init_scale, kind="session")
-        self.token_type_emb = Embedding(_TOKEN_TYPE_ROWS, dim, init_scale=emb_init_scale)
+        self.token_type_emb: nn.Module = Embedding(_TOKEN_TYPE_ROWS, dim, init_scale=emb_init_scale)
         if task_rows is not None:
             # Among the others, because saved optimizer states number the parameters in this order.
             self.task_emb = Embedding(task_rows, dim, init_scale=emb_init_scale)
@@ -127,10 +131,18 @@ class PoyoBackbone(DecoderModel):
         )
         self.dec_ffn = feed_forward()
 
-        self._input_tokens = InputTokens(self.sequence_length)
+        self._checkpoints = False
+        self._input_tokens = self._make_input_tokens()
         self._latent_tokens = create_linspace_latent_tokens(
             0.0, self.sequence_length, step=self.latent_step, num_latents_per_step=num_latents_per_step
         )
+
+    def _add_input_embeddings(self, init_scale: float) -> None:
+        # First of all parts: saved optimizer states number the parameters in the order in which they are made.
+        self.unit_emb = InfiniteVocabEmbedding(self.dim, init_scale=init_scale, kind="unit")
+
+    def _make_input_tokens(self) -> InputTokenMaker:
+        return InputTokens(self.sequence_length)
 
     @property
     def backbone_parts(self) -> tuple[str, ...]:
@@ -138,34 +150,143 @@ class PoyoBackbone(DecoderModel):
         layers = (f"proc_layers.{number}" for number in reversed(range(len(self.proc_layers))))
         return ("dec_ffn", "dec_atn", *layers, "enc_ffn", "enc_atn", "latent_emb", "token_type_emb")
 
+    def embed_inputs(self, input_unit_index: Tensor, input_token_type: Tensor) -> Tensor:
+        """The input tokens that `decode` takes: unit and type of each.
+
+        Args:
+            input_unit_index: Row of the unit vocabulary. Shape: (B, N_in), int64.
+            input_token_type: Row of the token-type embedding. Same shape, int64.
+
+        Returns:
+            Shape (B, N_in, D).
+        """
+        tokens: Tensor = self.unit_emb(input_unit_index) + self.token_type_emb(input_token_type)
+        return tokens
+
+    def set_activation_checkpointing(self, enabled: bool = True) -> None:
+        """Keep only what goes in and out of each layer while training, and compute the rest again for the gradients.
+
+        Takes another forward pass and far less memory, most of all on CUDA; the gradients are the same, and so is what
+        dropout drops. Not a part of the configuration or the weights.
+        """
+        self._checkpoints = bool(enabled)
+
     def decode(
         self,
         *,
-        input_unit_index: Tensor,
+        inputs: Tensor,
         input_timestamps: Tensor,
-        input_token_type: Tensor,
-        input_mask: Tensor | None,
+        input_mask: Tensor | None = None,
+        input_seqlen: Tensor | None = None,
         latent_index: Tensor,
         latent_timestamps: Tensor,
         output_queries: Tensor,
         output_timestamps: Tensor,
+        output_seqlen: Tensor | None = None,
     ) -> Tensor:
-        """Let the output queries read what the latents made of the spikes. Returns shape (B, N_out, D)."""
-        inputs = self.unit_emb(input_unit_index) + self.token_type_emb(input_token_type)
+        """Let the output queries read what the latents made of the inputs.
+
+        Args:
+            inputs: What `embed_inputs` made. Shape: (B, N_in, D); or (T_in, D), of all windows one after the other,
+                with `input_seqlen`.
+            input_timestamps: Seconds. Shape of `inputs` but for D.
+            input_mask: True = real token; None = all are. Shape: (B, N_in), bool.
+            input_seqlen: Input tokens of each window. Shape: (B,), integer.
+            latent_index: Shape: (B, N_lat), int64.
+            latent_timestamps: Seconds. Shape: (B, N_lat), float.
+            output_queries: Shape: (B, N_out, D); or (T_out, D) with `output_seqlen`.
+            output_timestamps: Seconds. Shape of `output_queries` but for D.
+            output_seqlen: Queries of each window. Shape: (B,), integer.
+
+        Returns:
+            The shape of `output_queries`.
+
+        Raises:
+            ValueError: shapes and lengths do not fit each other.
+        """
+        _check_form("input", inputs, input_seqlen, input_mask)
+        _check_form("output", output_queries, output_seqlen)
         input_rotation = self.rotary_emb.rotation(input_timestamps)
         latents: Tensor = self.latent_emb(latent_index)
         latent_rotation = self.rotary_emb.rotation(latent_timestamps)
         output_rotation = self.rotary_emb.rotation(output_timestamps)
+        dropout = self.dropout.p if self.dropout.training else 0.0
 
-        latents = latents + self.enc_atn(latents, inputs, latent_rotation, input_rotation, input_mask)
-        latents = latents + self.enc_ffn(latents)
-        for layer in self.proc_layers:
+        def encode(latents: Tensor, inputs: Tensor) -> Tensor:
+            if input_seqlen is None:
+                arguments = inputs, latent_rotation, input_rotation, input_mask
+                latents = self.enc_atn(latents, *arguments, residual_dropout=0.0)
+            else:
+                packings = equal_windows(latents), packing(input_seqlen, inputs)
+                rows, rotations = latents.flatten(0, 1), (latent_rotation.flat(), input_rotation)
+                read: Tensor = self.enc_atn.forward_varlen(rows, inputs, *rotations, *packings, residual_dropout=0.0)
+                latents = read.view(latents.shape)
+            return normed_feed_forward(latents, self.enc_ffn, residual_dropout=0.0)
+
+        def process(latents: Tensor, layer: nn.Module) -> Tensor:
             attend, feed = layer[0], layer[1]  # type: ignore[index]
-            latents = latents + self.dropout(attend(latents, latent_rotation))
-            latents = latents + self.dropout(feed(latents))
-        output_queries = output_queries + self.dec_atn(output_queries, latents, output_rotation, latent_rotation)
-        decoded: Tensor = output_queries + self.dec_ffn(output_queries)
-        return decoded
+            latents = attend(latents, latent_rotation, residual_dropout=dropout)
+            return normed_feed_forward(latents, feed, residual_dropout=dropout)
+
+        def answer(queries: Tensor, latents: Tensor) -> Tensor:
+            if output_seqlen is None:
+                queries = self.dec_atn(queries, latents, output_rotation, latent_rotation, residual_dropout=0.0)
+            else:
+                packings = packing(output_seqlen, queries), equal_windows(latents)
+                rows, rotations = latents.flatten(0, 1), (output_rotation, latent_rotation.flat())
+                queries = self.dec_atn.forward_varlen(queries, rows, *rotations, *packings, residual_dropout=0.0)
+            return normed_feed_forward(queries, self.dec_ffn, residual_dropout=0.0)
+
+        latents = self._run(encode, latents, inputs)
+        for layer in self.proc_layers:
+            latents = self._run(process, latents, layer)
+        return self._run(answer, output_queries, latents)
+
+    def _run(self, stage: Callable[..., Tensor], *arguments: Any) -> Tensor:
+        if self._checkpoints and torch.is_grad_enabled():
+            result: Tensor = checkpoint(stage, *arguments, use_reentrant=False)
+            return result
+        return stage(*arguments)
+
+    @has_batch_form("tokenize_batch")
+    def tokenize(self, data: "Data") -> dict[str, Any]:
+        """Turn a window into tokens; the last transform of a dataset.
+
+        Args:
+            data: A window with `units.id`, `session.id`, `absolute_start`, the activity that the model reads (for
+                spikes `spikes.timestamps` and `spikes.unit_index`), what its readouts need, and the configuration that
+                names them.
+
+        Returns:
+            The nested dictionary that `nd_data.collate` batches: `model_inputs`, and `target_values`, `target_weights`,
+            `eval_mask`, `session_id`, `absolute_start`.
+
+        Raises:
+            KeyError: a unit or session is not in the vocabulary, the model lacks a readout, or the recording lacks what
+                a readout needs.
+            ValueError: a vocabulary is not initialised, or configuration and values do not fit.
+        """
+        known = read_values(data, self._readout_paths(data))
+        inputs = self.input_and_latent_tokens(data, known)
+        tokens = self._output_tokens(data, known)
+        tokens["model_inputs"] = {**inputs, **tokens["model_inputs"]}
+        return tokens
+
+    def tokenize_packed(self, data: "Data") -> dict[str, Any]:
+        """As `tokenize`, for batches without padding: windows are chained, and their lengths stand beside them.
+
+        Args:
+            data: As for `tokenize`.
+
+        Returns:
+            What `nd_data.collate` makes a packed batch of: in `model_inputs` the inputs of all windows in one row and
+            `input_seqlen`, the queries in one row and `output_seqlen`, and no masks; everything else that `tokenize`
+            pads is chained too.
+
+        Raises:
+            KeyError, ValueError: as `tokenize`.
+        """
+        return packed_tokens(self.tokenize(data))
 
     def tokenize_batch(self, windows: "Sequence[Data]") -> dict[str, Any] | None:
         """Tokenize many windows at once, straight into the padded tensors of a batch.
@@ -189,23 +310,23 @@ class PoyoBackbone(DecoderModel):
         return batch
 
     @abstractmethod
+    def _output_tokens(self, data: "Data", known: Mapping[str, Any]) -> dict[str, Any]:
+        """The part of `tokenize` that depends on the readout."""
+
+    @abstractmethod
     def _output_batch(self, windows: "Sequence[Data]", known: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """The part of `tokenize_batch` that depends on the readout."""
 
     def input_and_latent_tokens(self, data: "Data", known: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """The part of `tokenize` that does not depend on the readout: spikes, unit tokens and latents.
+        """The part of `tokenize` that does not depend on the readout: the window's activity and the latents.
 
         Args:
             data: A window.
             known: What of it was read before (`nd_data.window_values.read_values`).
         """
-        unit_index, timestamps, token_type = self._input_tokens(data, self.unit_emb, known or {})
         latent_index, latent_times = self._latent_tokens
         return {
-            "input_unit_index": pad8(unit_index),
-            "input_timestamps": pad8(timestamps),
-            "input_token_type": pad8(token_type),
-            "input_mask": track_mask8(unit_index),
+            **self._input_tokens(data, self.unit_emb, known or {}),
             # Copies, so that no later transform writes into the grid of all windows.
             "latent_index": latent_index.copy(),
             "latent_timestamps": latent_times.copy(),
@@ -229,6 +350,19 @@ class PoyoBackbone(DecoderModel):
             is_sent = get_worker_info() is not None and len(windows) > 1
             batch[name] = row.expand(len(windows), -1) if is_sent else row.repeat(len(windows), 1)
         return batch
+
+
+def _check_form(side: str, tokens: Tensor, lengths: Tensor | None, mask: Tensor | None = None) -> None:
+    form, given, shape, wanted = (
+        ("padded", "without", "(B, N)", 3) if lengths is None else ("packed", "with", "(N,)", 2)
+    )
+    if tokens.ndim != wanted:
+        raise ValueError(
+            f"{side} tokens of a {form} batch ({given} {side}_seqlen) must have shape {shape}, got "
+            f"{tuple(tokens.shape[:-1])}"
+        )
+    if lengths is not None and mask is not None:
+        raise ValueError(f"give {side}_mask for a padded batch, or {side}_seqlen for a packed one, not both")
 
 
 def _positive_seconds(name: str, value: object) -> float:

@@ -1,11 +1,14 @@
 """Readout specifications as plain values, and back."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nd_data.nearest_names import name_hint
 from nd_models.loss import LOSSES, Loss
-from nd_models.modality import DEFAULT_LOSSES, MODALITY_REGISTRY, DataType, ModalitySpec
+from nd_models.modality import DEFAULT_LOSSES, MODALITY_REGISTRY, DataType, ModalitySpec, check_readout_specs
+
+Readouts = Mapping[str, ModalitySpec] | Sequence[str]
+"""Readouts by name, or the names of registered ones."""
 
 _FIELDS = ("id", "dim", "type", "loss_fn", "timestamp_key", "value_key")
 
@@ -89,6 +92,24 @@ def readouts_from_config(description: Any) -> dict[str, ModalitySpec]:
             f"readouts are a list of registered names or a mapping from name to description: {description!r}"
         )
     return {str(name): readout_from_config(str(name)) for name in description}
+
+
+def checked_readouts(readout_specs: Readouts) -> dict[str, ModalitySpec]:
+    """The readouts of a model, from specifications or names of registered ones: a copy.
+
+    Raises:
+        KeyError: no readout of a name.
+        TypeError: a value is not a `ModalitySpec`.
+        ValueError: there are none, or two share an id.
+    """
+    # What is registered later is not part of the model.
+    specs = readouts_from_config(readout_specs)
+    check_readout_specs(specs)
+    if not specs:
+        raise ValueError(
+            f"readout_specs is empty: name at least one task; registered are {', '.join(map(repr, MODALITY_REGISTRY))}"
+        )
+    return specs
 
 
 def _loss_from_config(description: Any) -> Any:

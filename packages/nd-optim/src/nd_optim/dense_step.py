@@ -6,13 +6,14 @@ with every scalar on the device, which suits GPUs, CUDA graphs and ``torch.compi
 
 # ruff: noqa: SLF001 -- torch.optim's own optimizers are written with torch._foreach_*; it has no public spelling
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from nd_optim.group_options import LambOptions
+from nd_optim.shards import Norms
 
 _INFINITELY_MANY = torch.tensor(math.inf, device="cpu")
 
@@ -62,7 +63,12 @@ def step_tensor(
 
 
 def step_tensors(
-    parameters: Sequence[Tensor], gradients: Sequence[Tensor], states: Sequence[dict[str, Any]], options: LambOptions
+    parameters: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    states: Sequence[dict[str, Any]],
+    options: LambOptions,
+    *,
+    norms_of_wholes: Callable[[Norms], Norms] | None = None,
 ) -> None:
     """Step tensors of one device and one dtype together, without a wait for the device.
 
@@ -71,6 +77,8 @@ def step_tensors(
         gradients: Same shapes.
         states: As in ``step_tensor``, one a parameter.
         options: Of the parameters' group.
+        norms_of_wholes: Where the tensors are parts of tensors that are split over processes: makes the norms of those
+            out of the norms of the parts.
     """
     moments, moments_sq = [state["exp_avg"] for state in states], [state["exp_avg_sq"] for state in states]
     steps, ratios = [state["step"] for state in states], [state["trust_ratio"] for state in states]
@@ -100,10 +108,15 @@ def step_tensors(
         torch._foreach_add_(weights, updates)
     else:
         last = torch.stack(list(ratios))
-        norms = torch.stack(torch._foreach_norm(weights))
-        ratio = trust_ratio(norms, torch.stack(torch._foreach_norm(updates)), options.clamp_value)
-        # The largest magnitude, since the square of a small gradient may underflow to zero.
-        informed = torch.stack(torch._foreach_norm(gradients, torch.inf)) != 0
+        norms = (
+            torch.stack(torch._foreach_norm(weights)),
+            torch.stack(torch._foreach_norm(updates)),
+            # The largest magnitude, since the square of a small gradient may underflow to zero.
+            torch.stack(torch._foreach_norm(gradients, torch.inf)),
+        )
+        weight_norms, update_norms, largest = norms if norms_of_wholes is None else norms_of_wholes(norms)
+        ratio = trust_ratio(weight_norms, update_norms, options.clamp_value)
+        informed = largest != 0
         ratio = torch.where(informed, ratio.to(last.dtype), last)
         torch._foreach_copy_(ratios, list(ratio.unbind()))
         if options.weight_decay:

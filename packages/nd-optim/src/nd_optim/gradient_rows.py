@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from nd_optim.shards import is_sharded, sharding_problem
+
 
 class UnsupportedGradientError(TypeError, RuntimeError):
     """A gradient of a kind that this optimizer, or this parameter group, does not take.
@@ -102,8 +104,8 @@ def check_gradient(parameter: Tensor, *, sparse: bool, legacy: bool, name: objec
         name: How to call it in an error.
 
     Raises:
-        UnsupportedGradientError: the gradient is complex, sharded over processes (DTensor), sparse in a dense or
-            legacy group, or sparse in another way than by rows.
+        UnsupportedGradientError: the gradient is complex, sparse in a dense or legacy group, sparse in another way than
+            by rows, or split over processes (DTensor) in a way that no step is made for.
         ValueError: a parameter without dimensions is in a sparse group.
     """
     gradient = parameter.grad
@@ -113,11 +115,10 @@ def check_gradient(parameter: Tensor, *, sparse: bool, legacy: bool, name: objec
         raise UnsupportedGradientError(
             f"{name}: expected a real gradient, found {gradient.dtype}; optimize torch.view_as_real(parameter) instead"
         )
-    if hasattr(gradient, "device_mesh"):
-        raise UnsupportedGradientError(
-            f"{name}: found a DTensor, of which each process holds a part, but a trust ratio needs the norm of the "
-            "whole; train data-parallel (DDP), or use torch.optim.AdamW with fully sharded parameters"
-        )
+    if is_sharded(gradient) or is_sharded(parameter):
+        problem = sharding_problem(parameter, gradient, sparse=sparse, legacy=legacy)
+        if problem is not None:
+            raise UnsupportedGradientError(f"{name}: {problem}")
     if sparse and parameter.ndim == 0:
         raise ValueError(f"{name}: a sparse group needs at least one dimension (its rows), found a scalar")
     if gradient.layout is torch.strided:

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nd_optim.shards import is_sharded, placed_like, row_counts
+
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 _RECORDS_OF_THE_PEER = ("weight_norm", "adam_norm")
 
@@ -36,7 +38,7 @@ def prepare_state(parameter: Tensor, state: dict[str, Any], group: Mapping[str, 
             )
     if _counts_rows(group):
         if "row_steps" not in state:
-            state["row_steps"] = torch.zeros(parameter.shape[0], dtype=torch.int64, device=parameter.device)
+            state["row_steps"] = _row_steps(parameter)
         return
     if "step" not in state:
         state["step"] = torch.zeros((), dtype=torch.float32, device=_step_device(parameter, group))
@@ -68,12 +70,13 @@ def place_state(parameter: Tensor, saved: Mapping[str, Any], group: Mapping[str,
                     f"{name}: the saved {key} has shape {tuple(value.shape)}; a state belongs to parameters of the "
                     "same shapes in the same order"
                 )
-            state[key] = torch.empty_like(parameter, dtype=_moments_dtype(parameter, group)).copy_(value)
+            moment = torch.empty_like(parameter, dtype=_moments_dtype(parameter, group))
+            state[key] = moment.copy_(placed_like(value, parameter))
         elif key == "row_steps":
-            state[key] = value.to(device=parameter.device, dtype=torch.int64, copy=True)
+            state[key] = _row_steps(parameter).copy_(placed_like(value, parameter))
         elif key == "step" and _counts_rows(group):
             with_history = (saved["exp_avg_sq"] != 0).reshape(parameter.shape[0], -1).any(dim=1)
-            state["row_steps"] = (with_history * int(value)).to(device=parameter.device, dtype=torch.int64)
+            state["row_steps"] = _row_steps(parameter).copy_(placed_like(with_history * int(value), parameter))
         elif key == "step":
             state[key] = torch.tensor(float(value), dtype=torch.float32, device=_step_device(parameter, group))
         elif key == "trust_ratio":
@@ -86,6 +89,12 @@ def place_state(parameter: Tensor, saved: Mapping[str, Any], group: Mapping[str,
 
 def _counts_rows(group: Mapping[str, Any]) -> bool:
     return bool(group["sparse"]) and not group["legacy"]
+
+
+def _row_steps(parameter: Tensor) -> Tensor:
+    if is_sharded(parameter):
+        return row_counts(parameter)
+    return torch.zeros(parameter.shape[0], dtype=torch.int64, device=parameter.device)
 
 
 def _moments_dtype(parameter: Tensor, group: Mapping[str, Any]) -> torch.dtype:

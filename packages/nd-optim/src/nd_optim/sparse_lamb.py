@@ -13,6 +13,15 @@ from nd_optim.group_options import OPTION_NAMES, LambOptions, check_options
 from nd_optim.legacy_step import step_legacy
 from nd_optim.optimizer_state import place_state, prepare_state
 from nd_optim.row_step import step_rows
+from nd_optim.shards import (
+    is_sharded,
+    local_part,
+    local_rows,
+    local_state,
+    norms_over_processes,
+    shards_split_alike,
+    stand_in_for_nothing,
+)
 
 _Work = list[tuple[Tensor, Tensor, dict[str, Any]]]
 
@@ -115,7 +124,8 @@ class SparseLamb(Optimizer):
             What ``closure`` returned, or None.
 
         Raises:
-            UnsupportedGradientError: a gradient is complex, or sparse where that is not possible.
+            UnsupportedGradientError: a gradient is complex, or sparse or split over processes where that is not
+                possible.
             ValueError: ``touched_rows`` names no table of a sparse group or rows outside it, or a parameter's shape has
                 changed. No parameter has moved then.
         """
@@ -134,7 +144,14 @@ class SparseLamb(Optimizer):
             elif group["sparse"]:
                 static_shapes = options.capturable or torch.compiler.is_compiling()
                 for parameter, gradient, state in work:
-                    found = gradient_rows(gradient, touched_rows.get(parameter), static_shapes=static_shapes)
+                    listed = touched_rows.get(parameter)
+                    if is_sharded(parameter):
+                        gradient, state = local_part(gradient, like=parameter), local_state(state)
+                        listed = None if listed is None else local_rows(listed, parameter)
+                        parameter = local_part(parameter)
+                        if not parameter.numel():
+                            continue
+                    found = gradient_rows(gradient, listed, static_shapes=static_shapes)
                     step_rows(parameter, found, state, options)
             else:
                 _step_dense(work, options, group["foreach"])
@@ -203,7 +220,7 @@ class SparseLamb(Optimizer):
         check_touched_rows(touched_rows, tables)
 
     def _gather(self, group: Mapping[str, Any]) -> _Work:
-        # Empty tensors (shards of other ranks) have no norm and nothing to move.
+        # Empty tensors have no norm and nothing to move.
         return [
             (parameter, parameter.grad, self.state[parameter])
             for parameter in group["params"]
@@ -250,6 +267,8 @@ def _seal_states(optimizer: Optimizer, state_dict: StateDict) -> StateDict:
 
 
 def _step_dense(work: _Work, options: LambOptions, foreach: bool | None) -> None:
+    _step_sharded([item for item in work if is_sharded(item[0])], options)
+    work = [item for item in work if not is_sharded(item[0])]
     one_by_one: dict[torch.dtype, _Work] = {}
     together: dict[tuple[torch.device, torch.dtype], _Work] = {}
     for item in work:
@@ -266,6 +285,21 @@ def _step_dense(work: _Work, options: LambOptions, foreach: bool | None) -> None
     for items in _batches(together, foreach):
         parameters, gradients, states = zip(*items, strict=True)
         step_tensors(parameters, gradients, states, options)
+
+
+def _step_sharded(work: _Work, options: LambOptions) -> None:
+    # Always together: one exchange of norms for all of them.
+    for items in shards_split_alike(work):
+        parts = []
+        for parameter, gradient, state in items:
+            part, of_state = local_part(parameter), local_state(state)
+            if part.numel():
+                parts.append((part, local_part(gradient, like=parameter), of_state))
+            else:
+                local_part(gradient, like=parameter)  # the other processes may wait for it
+                parts.append(stand_in_for_nothing(of_state, part))
+        parameters, gradients, states = zip(*parts, strict=True)
+        step_tensors(parameters, gradients, states, options, norms_of_wholes=norms_over_processes(items[0][0]))
 
 
 def _batches(together: Mapping[tuple[torch.device, torch.dtype], _Work], foreach: bool | None) -> Iterator[_Work]:

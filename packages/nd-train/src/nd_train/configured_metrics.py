@@ -1,7 +1,7 @@
 """Metrics of each recording and task, as the data's configuration names them."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast, get_args
 
 from torchmetrics import Metric
 
@@ -9,6 +9,7 @@ from nd_data import Dataset
 from nd_data.nearest_names import name_hint
 from nd_eval import build_metric, metric_name_from_target
 from nd_models import DataType, ModalitySpec
+from nd_train.label_scores import LabelScore, LabelScoreName
 
 SessionMetrics = dict[str, dict[str, dict[str, Metric]]]
 
@@ -16,7 +17,8 @@ SessionMetrics = dict[str, dict[str, dict[str, Metric]]]
 def configured_metrics(dataset: Dataset, readout_specs: Mapping[str, ModalitySpec]) -> SessionMetrics:
     """Build the metrics of every recording and task from the ``metrics:`` of its configuration.
 
-    A readout without ``metrics:`` gets R² where its modality is continuous and balanced accuracy where it is not.
+    A readout without ``metrics:`` gets R² where its modality is continuous, and balanced accuracy where it is not: of
+    its classes, or of each of its labels.
 
     Args:
         dataset: The recordings to evaluate, with their configuration.
@@ -51,7 +53,8 @@ def metrics_of_readout(names: list[Any] | None, spec: ModalitySpec) -> dict[str,
 
     Args:
         names: Names of the metric table, or the old ``{metric: {_target_: …}}``; None for R² where the modality is
-            continuous and balanced accuracy where it is not.
+            continuous and balanced accuracy where it is not. Where every label holds or does not (binary and
+            multilabel modalities), accuracies and F1 are those of `LabelScore`.
         spec: The readout.
 
     Returns:
@@ -63,9 +66,14 @@ def metrics_of_readout(names: list[Any] | None, spec: ModalitySpec) -> dict[str,
     continuous = spec.type == DataType.CONTINUOUS
     if names is None:
         names = ["r2" if continuous else "balanced_accuracy"]
-    size = {"num_outputs": spec.dim} if continuous else {"num_classes": spec.dim}
-    chosen = [_metric_name(name) for name in names]
-    return {name: build_metric(name, **size) for name in chosen}
+    return {name: _metric(name, spec) for name in map(_metric_name, names)}
+
+
+def _metric(name: str, spec: ModalitySpec) -> Metric:
+    if spec.type in (DataType.BINARY, DataType.MULTILABEL) and name in get_args(LabelScoreName):
+        return LabelScore(spec.dim, cast("LabelScoreName", name))
+    classes = spec.type == DataType.MULTINOMIAL
+    return build_metric(name, **({"num_classes": spec.dim} if classes else {"num_outputs": spec.dim}))
 
 
 def _metric_name(entry: Any) -> str:

@@ -31,16 +31,13 @@ def multitask_loss(
         readout_specs: The tasks' modalities: their ids and loss functions.
 
     Returns:
-        The loss, a scalar that carries gradients, and each task's own loss, detached, by name.
+        The loss, a scalar that carries gradients, and each task's own loss, detached, by name. A batch whose windows
+        hold no target time at all, as sparse tasks have, teaches nothing: its loss is 0 and no parameter gets a
+        gradient.
 
     Raises:
-        ValueError: the batch has no task at all, or a task has predictions and no targets.
+        ValueError: a task has predictions and no targets.
     """
-    if not output_values:
-        raise ValueError(
-            "this batch has no output of any task: expected at least one window with target times, "
-            f"found {output_decoder_index.shape[0]} windows without; widen the windows or the sampling intervals"
-        )
     losses: dict[str, Tensor] = {}
     total: Tensor | None = None
     batch_size = output_decoder_index.shape[0]
@@ -48,17 +45,23 @@ def multitask_loss(
         if task not in target_values:
             raise ValueError(f"task '{task}' has predictions but no targets; targets: {sorted(target_values)}")
         spec = readout_specs[task]
-        targets = target_values[task]
-        if targets.is_floating_point():
-            # Targets arrive in the recording's precision; the loss is the model's.
-            targets = targets.to(predictions.dtype)
-        weights = target_weights.get(task)
-        if weights is not None:
-            weights = weights.to(predictions.dtype)
+        targets, weights = in_precision_of(predictions, target_values[task], target_weights.get(task))
         task_loss = spec.loss_fn(predictions, targets, weights)
         losses[task] = task_loss.detach()
         windows = torch.any(output_decoder_index == spec.id, dim=1).sum()
         share = task_loss * windows / batch_size
         total = share if total is None else total + share
-    assert total is not None
+    if total is None:
+        return torch.zeros((), device=output_decoder_index.device, requires_grad=True), {}
     return total, losses
+
+
+def in_precision_of(predictions: Tensor, targets: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Targets and weights in the precision of the loss: that of the predictions, or float32 where theirs is a half one.
+
+    They arrive in the recording's precision. Class indices stay integers.
+    """
+    precision = torch.promote_types(predictions.dtype, torch.float32)
+    if targets.is_floating_point():
+        targets = targets.to(precision)
+    return targets, None if weights is None else weights.to(precision)

@@ -9,7 +9,10 @@ import yaml
 from nd_data.simulate import simulate_recordings
 from nd_eval.plot import plot_traces
 from nd_models import MultitaskDecoderModel
-from nd_train.cli import DecoderCommandLine, with_ready_configurations
+from nd_train.decoder_command_line import DecoderCommandLine
+from nd_train.ready_configurations import with_ready_configurations
+from nd_train.report import leave_report
+from nd_train.report.baselines import CEILING, RIDGE, write_baselines
 from nd_train.results_table import results_console, results_table
 from nd_train.ridge_baseline import ridge_scores
 
@@ -72,6 +75,16 @@ def main(arguments: Sequence[str]) -> int:
         picture = plot_traces(result, task=continuous[0], seconds=20.0).save(out / "predicted_and_true.png")
         console.print(f"picture: {picture}")
     console.print(f"checkpoint: {command_line.best_checkpoint}")
+    # The baselines first: the report card shows them.
+    names = {"ridge R²": RIDGE, "ceiling R²": CEILING}
+    baselines = {
+        names[column]: {recording: {continuous[0]: {"r2": value}} for recording, value in values.items()}
+        for column, values in beside.items()
+        if column in names
+    }
+    folder = Path(command_line.trainer.log_dir or command_line.trainer.default_root_dir)
+    write_baselines(folder, stage, baselines)
+    console.print(leave_report(folder, stage))
     return 0
 
 

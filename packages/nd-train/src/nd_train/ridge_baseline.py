@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nd_data import Data, Dataset
 from nd_data.interval import Interval
-from nd_eval import balanced_accuracy, r2_score
+from nd_eval import StitchedTrace, balanced_accuracy, r2_score
 from nd_models import DataType, ModalitySpec
 from nd_models.ridge import RidgeDecoder
 
@@ -52,9 +52,48 @@ def ridge_scores(
     Raises:
         ValueError: a recording without targets in one of its splits.
     """
+    traces = ridge_traces(
+        root, config, spec, window_length=window_length, bin_width=bin_width, split=split, penalties=penalties
+    )
+    if spec.type == DataType.CONTINUOUS:
+        return {recording_id: float(r2_score(trace.preds, trace.targets)) for recording_id, trace in traces.items()}
+    return {
+        recording_id: float(balanced_accuracy(trace.preds.argmax(dim=1), trace.targets, num_classes=spec.dim))
+        for recording_id, trace in traces.items()
+    }
+
+
+def ridge_traces(
+    root: str | Path,
+    config: Any,
+    spec: ModalitySpec,
+    *,
+    window_length: float,
+    bin_width: float = 0.1,
+    split: str = "test",
+    penalties: Sequence[float] = PENALTIES,
+) -> dict[str, StitchedTrace]:
+    """What the regressions of `ridge_scores` predict, for intervals and pictures of their scores.
+
+    Args:
+        root: As there.
+        config: As there.
+        spec: As there.
+        window_length: As there.
+        bin_width: As there.
+        split: As there.
+        penalties: As there.
+
+    Returns:
+        By recording: times, predictions and targets in the recording's units; for classes, a value for each class, the
+        largest of which wins, and class indices.
+
+    Raises:
+        ValueError: a recording without targets in one of its splits.
+    """
     parts = {name: Dataset(root, config=config, split=name) for name in ("train", "valid", split)}
     intervals = {name: dataset.get_sampling_intervals() for name, dataset in parts.items()}
-    scores: dict[str, float] = {}
+    traces: dict[str, StitchedTrace] = {}
     for recording_id in intervals["train"]:
         examples = {
             name: _examples(
@@ -66,34 +105,35 @@ def ridge_scores(
             )
             for name, dataset in parts.items()
         }
-        for name, (_, targets) in examples.items():
+        for name, (_, targets, _) in examples.items():
             if not len(targets):
                 raise ValueError(f"recording '{recording_id}': no {spec.value_key} in its {name} split")
-        features, targets = examples[split]
+        features, targets, times = examples[split]
+        pairs = {name: pair[:2] for name, pair in examples.items()}
         if spec.type != DataType.CONTINUOUS:
-            examples = {name: _balanced(*pair) for name, pair in examples.items()}
-        chosen = RidgeDecoder(lags=1, penalties=penalties).fit([examples["train"]], validation=[examples["valid"]])
-        decoder = RidgeDecoder(lags=1, penalties=[chosen.penalty]).fit([examples["train"], examples["valid"]])
-        predicted = torch.from_numpy(decoder.predict(features))
-        if spec.type == DataType.CONTINUOUS:
-            scores[recording_id] = float(r2_score(predicted, torch.from_numpy(targets)))
-        else:
-            truth = torch.from_numpy(targets.argmax(axis=1))
-            scores[recording_id] = float(balanced_accuracy(predicted.argmax(dim=1), truth, num_classes=spec.dim))
-    return scores
+            pairs = {name: _balanced(*pair) for name, pair in pairs.items()}
+        chosen = RidgeDecoder(lags=1, penalties=penalties).fit([pairs["train"]], validation=[pairs["valid"]])
+        decoder = RidgeDecoder(lags=1, penalties=[chosen.penalty]).fit([pairs["train"], pairs["valid"]])
+        continuous = spec.type == DataType.CONTINUOUS
+        traces[recording_id] = StitchedTrace(
+            timestamps=torch.from_numpy(times),
+            preds=torch.from_numpy(decoder.predict(features)),
+            targets=torch.from_numpy(targets if continuous else targets.argmax(axis=1)),
+        )
+    return traces
 
 
 def _examples(
     recording: Data, intervals: Interval, spec: ModalitySpec, window_length: float, bin_width: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Features (T, L·U) and targets (T, D) of the target times inside `intervals`."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Features (T, L·U), targets (T, D) and times (T,) of the target times inside `intervals`."""
     times = np.asarray(recording.get_nested_attribute(spec.timestamp_key), dtype=np.float64)
     values = np.asarray(recording.get_nested_attribute(spec.value_key))
     values = values.astype(np.float64) if spec.type == DataType.CONTINUOUS else np.eye(spec.dim)[values.astype(int)]
     spike_times = np.asarray(recording.spikes.timestamps, dtype=np.float64)
     unit_index = np.asarray(recording.spikes.unit_index)
     units = len(recording.units.id)
-    features, targets = [], []
+    features, targets, kept = [], [], []
     for start, end in zip(intervals.start, intervals.end, strict=True):
         inside = slice(*np.searchsorted(times, [start, end]))
         spikes = slice(*np.searchsorted(spike_times, [start, end]))
@@ -101,7 +141,8 @@ def _examples(
             lagged_counts(times[inside], spike_times[spikes], unit_index[spikes], units, window_length, bin_width)
         )
         targets.append(values[inside])
-    return np.concatenate(features), np.concatenate(targets)
+        kept.append(times[inside])
+    return np.concatenate(features), np.concatenate(targets), np.concatenate(kept)
 
 
 def _balanced(

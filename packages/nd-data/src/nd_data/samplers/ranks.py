@@ -39,5 +39,20 @@ def contiguous_share(total: int, num_replicas: int, rank: int) -> tuple[int, int
     return begin, begin + whole + (rank < rest)
 
 
+def share_of_whole_batches(total: int, batch_size: int, num_replicas: int, rank: int) -> tuple[int, int]:
+    """Begin and end of a rank's share of a row of things that are used in batches: as many whole batches to each rank.
+
+    Where they do not share out evenly, a rank has the last batch of the rank before it as well.
+
+    Example:
+        >>> [share_of_whole_batches(19, 4, 3, rank) for rank in range(3)]
+        [(0, 8), (8, 16), (12, 19)]
+    """
+    batches = -(-total // batch_size)
+    _, end = contiguous_share(batches, num_replicas, rank)
+    begin = end - -(-batches // num_replicas)
+    return begin * batch_size, min(end * batch_size, total)
+
+
 def _is_initialised() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized()

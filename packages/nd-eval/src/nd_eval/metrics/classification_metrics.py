@@ -21,7 +21,7 @@ from nd_eval.metrics.classification_scores import (
 from nd_eval.metrics.statistic_metric import AdditiveStatistics, StatisticMetric
 
 
-class _ClassCountsMetric(StatisticMetric):
+class ClassCountsMetric(StatisticMetric):
     """A metric computed from how often each class was the target, was predicted, and was predicted rightly."""
 
     higher_is_better = True
@@ -54,7 +54,7 @@ class _ClassCountsMetric(StatisticMetric):
         return merge_class_counts(tables)
 
 
-class Accuracy(_ClassCountsMetric):
+class Accuracy(ClassCountsMetric):
     """Share of right classes over everything it was updated with; see :func:`~nd_eval.accuracy`.
 
     Args:
@@ -66,7 +66,7 @@ class Accuracy(_ClassCountsMetric):
         return correct_over_total(table)
 
 
-class BalancedAccuracy(_ClassCountsMetric):
+class BalancedAccuracy(ClassCountsMetric):
     """Mean recall of the classes over everything it was updated with; see :func:`~nd_eval.balanced_accuracy`.
 
     Args:
@@ -78,7 +78,7 @@ class BalancedAccuracy(_ClassCountsMetric):
         return mean_recall(table)
 
 
-class F1Score(_ClassCountsMetric):
+class F1Score(ClassCountsMetric):
     """F1 over everything it was updated with; see :func:`~nd_eval.f1_score`.
 
     Args:

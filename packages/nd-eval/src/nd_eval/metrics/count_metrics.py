@@ -50,6 +50,7 @@ class BitsPerSpike(_CountMetric):
     """
 
     higher_is_better = True
+    scale = "log_when_far"
 
     def _value(self, table: Tensor) -> Tensor:
         return gain_per_spike(table, self.null_rates, self.zero_rate)

@@ -110,6 +110,37 @@ def paired_moments(
     )
 
 
+def unmasked_moments(preds: Tensor, target: Tensor, *, error: Elementwise = squared_error) -> PairedMoments:
+    """Moments of the columns of (n, K), n of 1 or more: :func:`paired_moments` in half of the time, not differentiable.
+
+    Both sides go through each step together, as rows of float64: sums along what lies side by side are fast.
+    """
+    count, columns = target.shape
+    both = torch.empty((2, columns, count), dtype=torch.float64, device=target.device)
+    both[0].copy_(preds.T)
+    both[1].copy_(target.T)
+    low, high, means = both.amin(2), both.amax(2), both.mean(2)
+    total = error(both[0], both[1]).sum(1)
+    both -= means.unsqueeze(2)
+    rest = both.sum(2)
+    sides = both.transpose(0, 1)
+    # The second term takes out what the rounding of the mean left in.
+    products = torch.bmm(sides, sides.transpose(1, 2)) - rest.T.unsqueeze(2) * rest.T.unsqueeze(1) / count
+    return PairedMoments(
+        number=torch.full_like(total, count),
+        mean_preds=means[0],
+        mean_target=means[1],
+        spread_preds=products[:, 0, 0],
+        spread_target=products[:, 1, 1],
+        comoment=products[:, 0, 1],
+        low_preds=low[0],
+        high_preds=high[0],
+        low_target=low[1],
+        high_target=high[1],
+        error=total,
+    )
+
+
 def merge_moments(parts: PairedMoments, *, dim: int = 0) -> PairedMoments:
     """Moments of all pairs together from the moments of parts of them, along a dimension."""
     number = parts.number.sum(dim)
@@ -184,7 +215,6 @@ def _ends(values: Tensor, mask: Tensor | None, dim: int) -> tuple[Tensor, Tensor
         shape = values.sum(dim)
         return torch.full_like(shape, torch.inf), torch.full_like(shape, -torch.inf)
     if mask is None:
-        low, high = torch.aminmax(values, dim=dim)
-        return low, high
+        return values.amin(dim), values.amax(dim)  # several times faster than aminmax along a dimension
     low = torch.where(mask, values, torch.inf).amin(dim)
     return low, torch.where(mask, values, -torch.inf).amax(dim)

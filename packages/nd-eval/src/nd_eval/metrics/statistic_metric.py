@@ -14,7 +14,7 @@ import torch
 import torchmetrics
 from torch import Tensor
 
-Scale = Literal["identity", "log", "log_below_one", "fisher", "logit"]
+Scale = Literal["identity", "log", "log_below_one", "log_when_far", "fisher", "logit"]
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,17 @@ from torch import Tensor
 
 from nd_eval.metric_value import fresh_copy, metric_value
 from nd_eval.metrics.statistic_metric import AdditiveStatistics, StatisticMetric
-from nd_eval.uncertainty.block_length import dependence
+from nd_eval.uncertainty.block_length import Dependence, dependence
 
 # The length of least error of the variance is too short for the right coverage: a longer block leaves less dependence
 # out, and the studentised statistic pays for the fewer blocks. docs/explanation/uncertainty.md has what it gives.
-_LENGTHENING = 4.0
+_LENGTHENING = 5.0
 _FEWEST_BLOCKS = 5
+
+# What lasts is looked for among stretches of the time: noise of single times, such as that of spike counts, would hide
+# it, and hiding it makes blocks and standard errors too small. With that the blocks of a score whose times are
+# independent are about a twelfth of the time each, which costs little: Student's t with 11 degrees of freedom.
+_STRETCHES = 96
 
 # More units would not make an interval better, only slower.
 _UNITS = 8192
@@ -70,7 +75,8 @@ def block_bootstrap(
         target: Targets. Shape: (N, ...).
         resamples: Number of resamples R.
         generator: Where the blocks come from.
-        block_length: Times of a block; None for four times the automatic length of the score's own influence.
+        block_length: Times of a block; None for five times the automatic length of the score's own influence, seen
+            in stretches of a 96th of the time.
     """
     statistics = metric.additive_statistics(preds, target) if isinstance(metric, StatisticMetric) else None
     if statistics is not None:
@@ -168,7 +174,7 @@ def _length_and_error(influence: Tensor, times: int, block_length: int | None) -
     if not bool(torch.isfinite(influence).all()):
         return 1 if block_length is None else min(len(influence), math.ceil(block_length / times)), math.nan
     count = len(influence)
-    found = dependence(influence)
+    found = _dependence_of_stretches(influence)
     if block_length is None:
         length = max(1, min(round(_LENGTHENING * found.block_length), count // _FEWEST_BLOCKS))
     else:
@@ -178,9 +184,18 @@ def _length_and_error(influence: Tensor, times: int, block_length: int | None) -
     centred = influence - influence.mean()
     wrapped = torch.cat([centred.new_zeros(1), centred, centred[:length]]).cumsum(0)
     of_blocks = float((wrapped[length : length + count] - wrapped[:count]).square().mean()) / length
-    # Blocks leave out what depends over longer lags, and their mean fits the very blocks: both make the variance small.
-    variance = max(of_blocks / (1.0 - length / count), found.long_run_variance)
+    # The mean of the blocks fits the very blocks, and they leave out what depends over longer lags: both make the
+    # variance small. Where the other estimate is larger, the middle is nearer: the larger of two would be too large.
+    variance = of_blocks / (1.0 - length / count)
+    variance = max(variance, 0.5 * (variance + found.long_run_variance))
     return length, math.sqrt(count * variance)
+
+
+def _dependence_of_stretches(influence: Tensor) -> Dependence:
+    size = max(1, math.ceil(len(influence) / _STRETCHES))
+    whole = len(influence) // size * size
+    found = dependence(influence[:whole].reshape(-1, size).sum(1))
+    return Dependence(found.block_length * size, found.long_run_variance / size)
 
 
 def _spread_of_sum(parts: Tensor) -> Tensor:

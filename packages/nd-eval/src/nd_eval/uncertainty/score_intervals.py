@@ -16,11 +16,11 @@ import torchmetrics
 from torch import Tensor
 
 from nd_eval.metric_value import aligned
-from nd_eval.metrics.statistic_metric import StatisticMetric
+from nd_eval.metrics.statistic_metric import Scale, StatisticMetric
 from nd_eval.stitched_trace import StitchedTrace
 from nd_eval.uncertainty.block_bootstrap import Replicates, block_bootstrap
 from nd_eval.uncertainty.student import student_quantile
-from nd_eval.uncertainty.value_scale import IDENTITY, SCALES, ValueScale
+from nd_eval.uncertainty.value_scale import IDENTITY, value_scale
 
 OverRecordings = Literal["fixed", "sampled"]
 
@@ -38,8 +38,8 @@ class ScoreInterval:
         high: Upper end.
         standard_error: Standard error of the score.
         block_length: Number of times in a block; None for an average.
-        block_count: How many blocks fit into the evaluated time; None for an average. With fewer than about ten, read
-            the interval with care.
+        block_count: How many blocks fit into the evaluated time; None for an average. Near five, the
+            fewest there can be, read the interval with care.
     """
 
     value: float
@@ -155,7 +155,7 @@ def intervals_of_scores(
             f"over_recordings must be one of {', '.join(get_args(OverRecordings))}; found {over_recordings!r}"
         )
     scores: dict[str, dict[str, dict[str, ScoreInterval]]] = {}
-    averaged: dict[str, dict[str, list[tuple[Replicates, ValueScale]]]] = {}
+    averaged: dict[str, dict[str, list[tuple[Replicates, Scale]]]] = {}
     for recording, tasks in metrics.items():
         for task, named in tasks.items():
             trace = traces[recording][task].observed()
@@ -181,12 +181,12 @@ def intervals_of_scores(
     return ConfidenceIntervals(level, scores, averages)
 
 
-def scale_of(metric: torchmetrics.Metric) -> ValueScale:
-    """The scale on which values of the metric are spread evenly."""
-    return SCALES[metric.scale] if isinstance(metric, StatisticMetric) else IDENTITY
+def scale_of(metric: torchmetrics.Metric) -> Scale:
+    """The name of the scale on which values of the metric are spread evenly."""
+    return metric.scale if isinstance(metric, StatisticMetric) else "identity"
 
 
-def _average(kept: list[tuple[Replicates, ValueScale]], level: float, over_recordings: OverRecordings) -> ScoreInterval:
+def _average(kept: list[tuple[Replicates, Scale]], level: float, over_recordings: OverRecordings) -> ScoreInterval:
     if not kept:
         return ScoreInterval(math.nan, math.nan, math.nan, math.nan)
     count, scale = len(kept), kept[0][1]
@@ -206,14 +206,14 @@ def _average(kept: list[tuple[Replicates, ValueScale]], level: float, over_recor
     return ScoreInterval(found.value, found.low, found.high, found.standard_error)
 
 
-def _interval(replicates: Replicates, scale: ValueScale, level: float) -> ScoreInterval:
+def _interval(replicates: Replicates, scale_name: Scale, level: float) -> ScoreInterval:
     value, error = replicates.value, replicates.standard_error
     blocks = (replicates.block_length, replicates.block_count)
     if not math.isfinite(value) or not math.isfinite(error):
         return ScoreInterval(value, math.nan, math.nan, error, *blocks)
     if error == 0.0:
         return ScoreInterval(value, value, value, error, *blocks)
-    here = torch.tensor(value, dtype=torch.float64)
+    here, scale = torch.tensor(value, dtype=torch.float64), value_scale(scale_name, error)
     if not bool(torch.isfinite(scale.forward(here))):
         scale = IDENTITY
     distances = (scale.forward(replicates.values) - scale.forward(here)) / (
@@ -244,11 +244,14 @@ def _percentiles(replicates: Replicates, level: float) -> ScoreInterval:
     )
 
 
-def _student(values: Tensor, scale: ValueScale, level: float) -> ScoreInterval:
+def _student(values: Tensor, scale_name: Scale, level: float) -> ScoreInterval:
     count, mean = len(values), values.mean()
     if count < 2 or not bool(torch.isfinite(values).all()):
         return ScoreInterval(float(mean), math.nan, math.nan, math.nan)
     error = float(values.std(correction=1)) / math.sqrt(count)
+    if error == 0.0:
+        return ScoreInterval(float(mean), float(mean), float(mean), error)
+    scale = value_scale(scale_name, error)
     if not bool(torch.isfinite(scale.forward(mean))):
         scale = IDENTITY
     width = student_quantile(0.5 + level / 2.0, count - 1) * scale.derivative(mean) * error

@@ -22,7 +22,25 @@ class ValueScale(NamedTuple):
 
 IDENTITY = ValueScale(lambda x: x, torch.ones_like, lambda x: x)
 
-SCALES: Mapping[Scale, ValueScale] = MappingProxyType(
+# A score this many standard errors from 0 is spread as a logarithm, a nearer one as it is.
+_FAR = 4.0
+
+
+def value_scale(name: Scale, standard_error: float) -> ValueScale:
+    """The scale of a name, for a score of some standard error above 0.
+
+    ``log_when_far`` is for a score without bounds whose spread grows with it, on either side of 0: the inverse
+    hyperbolic sine of the score over four standard errors.
+    """
+    if name != "log_when_far":
+        return _SCALES[name]
+    unit = _FAR * standard_error
+    return ValueScale(
+        lambda x: torch.asinh(x / unit), lambda x: torch.rsqrt(x * x + unit * unit), lambda x: unit * torch.sinh(x)
+    )
+
+
+_SCALES: Mapping[Scale, ValueScale] = MappingProxyType(
     {
         "identity": IDENTITY,
         "log": ValueScale(torch.log, torch.reciprocal, torch.exp),

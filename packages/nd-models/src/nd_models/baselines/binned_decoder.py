@@ -4,27 +4,23 @@ Shapes: B windows, U units (padded), T bins, N_out queries, D width, H features 
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from os import PathLike
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from nd_data import chain, pad8
+from nd_data import pad8
 from nd_models.baselines.bins import Interpolation, checked_interpolation, number_of_bins, read_bins, spike_counts
-from nd_models.checkpoint import load_pretrained_model
+from nd_models.baselines.calcium_bins import mean_values
 from nd_models.decoder_model import MultitaskDecoderModel
-from nd_models.modality import MODALITY_REGISTRY, ModalitySpec, check_readout_specs
+from nd_models.multitask_tokens import multitask_tokens
 from nd_models.nn import InfiniteVocabEmbedding, MultitaskReadout
-from nd_models.readout import prepare_for_multitask_readout
-from nd_models.readout_configuration import readout_to_config, readouts_from_config
+from nd_models.readout_configuration import Readouts, checked_readouts
 
 if TYPE_CHECKING:
     from nd_data import Data
-
-Readouts = Mapping[str, ModalitySpec] | Sequence[str]
 
 
 class BinnedDecoder(MultitaskDecoderModel):
@@ -33,7 +29,8 @@ class BinnedDecoder(MultitaskDecoderModel):
     Sessions have different units. Each unit has a vector of width D, and a bin's counts become the sum of the units'
     vectors, each as often as it spiked, plus the session's vector: an affine read-in for each session, into a space
     that all sessions share. A window's bins start at its start and fill it; a spike on a border counts in the later
-    bin. What is asked for between the middles of two bins is interpolated (see `nd_models.baselines.bins.read_bins`).
+    bin. Of a recording that has `calcium_traces` in place of spikes, a bin holds each cell's mean ΔF/F. What is asked
+    for between the middles of two bins is interpolated (see `nd_models.baselines.bins.read_bins`).
 
     Args:
         sequence_length: Length of a window in seconds.
@@ -68,7 +65,7 @@ class BinnedDecoder(MultitaskDecoderModel):
         self.sequence_length = float(sequence_length)
         self.bin_size = float(bin_size)
         self.interpolation = checked_interpolation(interpolation)
-        self.readout_specs = _checked_readouts(readout_specs)
+        self.readout_specs = checked_readouts(readout_specs)
         self._arguments: dict[str, Any] = {
             "sequence_length": self.sequence_length,
             "bin_size": self.bin_size,
@@ -132,9 +129,9 @@ class BinnedDecoder(MultitaskDecoderModel):
         """Turn a window into tokens; the last transform of a dataset.
 
         Args:
-            data: A window with `units.id`, `spikes.timestamps`, `spikes.unit_index`, `session.id`, `absolute_start`,
-                what its readouts need, and `config["multitask_readout"]`. Shorter windows than the model's are silent
-                at their end.
+            data: A window with `units.id`, `spikes.timestamps` and `spikes.unit_index` (or `calcium_traces.df_over_f`),
+                `session.id`, `absolute_start`, what its readouts need, and `config["multitask_readout"]`. Shorter
+                windows than the model's are silent at their end.
 
         Returns:
             The nested dictionary that `nd_data.collate` batches: `model_inputs`, and `target_values`, `target_weights`,
@@ -146,7 +143,7 @@ class BinnedDecoder(MultitaskDecoderModel):
             ValueError: a vocabulary is not initialised, the window is longer than the model's, or configuration and
                 values do not fit.
         """
-        timestamps, values, task_index, weights, eval_mask = prepare_for_multitask_readout(data, self.readout_specs)
+        timestamps, task_index, fields = multitask_tokens(data, self.readout_specs)
         session_id = data.session.id
         if len(timestamps) and timestamps.max() > self.sequence_length + self.bin_size:
             raise ValueError(
@@ -154,7 +151,8 @@ class BinnedDecoder(MultitaskDecoderModel):
                 f"model sees {self.sequence_length:.6g} s; cut windows of that length"
             )
         unit_index = np.asarray(self.unit_emb.tokenizer(np.asarray(data.units.id)), dtype=np.int64)
-        counts = spike_counts(data, sequence_length=self.sequence_length, bin_size=self.bin_size)
+        count = spike_counts if "spikes" in data or "calcium_traces" not in data else mean_values
+        counts = count(data, sequence_length=self.sequence_length, bin_size=self.bin_size)
         return {
             "model_inputs": {
                 "input_counts": pad8(counts),
@@ -163,54 +161,5 @@ class BinnedDecoder(MultitaskDecoderModel):
                 "output_timestamps": pad8(timestamps),
                 "output_decoder_index": pad8(task_index),
             },
-            "target_values": chain(values, allow_missing_keys=True),
-            "target_weights": chain(weights, allow_missing_keys=True),
-            "session_id": session_id,
-            "absolute_start": data.absolute_start,
-            "eval_mask": chain(eval_mask, allow_missing_keys=True),
+            **fields,
         }
-
-    def to_config(self) -> dict[str, Any]:
-        """Every constructor argument as plain values, for `nd_models.model_from_config` and for JSON."""
-        specs = {name: readout_to_config(spec) for name, spec in self.readout_specs.items()}
-        return {
-            "architecture": type(self).__name__,
-            **self._arguments,
-            "readout_specs": specs,
-            **self.extra_config(),
-        }
-
-    @classmethod
-    def load_pretrained(
-        cls,
-        checkpoint_path: str | PathLike[str],
-        readout_specs: Readouts | None = None,
-        skip_readout: bool = False,
-    ) -> Self:
-        """Build the model that a checkpoint describes, with its weights and vocabularies. Runs no code from the file.
-
-        Args:
-            checkpoint_path: A Lightning checkpoint with `hyper_parameters["model"]`.
-            readout_specs: The tasks by name; None takes the checkpoint's own.
-            skip_readout: Start the readout layers anew in place of loading them.
-
-        Returns:
-            The model on CPU, in training mode.
-
-        Raises:
-            FileNotFoundError: no such file.
-            ValueError: not a checkpoint of this architecture, or its readouts do not fit `readout_specs`.
-        """
-        changes: dict[str, Any] = {} if readout_specs is None else {"readout_specs": readout_specs}
-        return load_pretrained_model(cls, checkpoint_path, changes, fresh=("readout.",) if skip_readout else ())
-
-
-def _checked_readouts(readout_specs: Readouts) -> dict[str, ModalitySpec]:
-    # A copy: what is registered later is not part of the model.
-    specs = readouts_from_config(readout_specs)
-    check_readout_specs(specs)
-    if not specs:
-        raise ValueError(
-            f"readout_specs is empty: name at least one task; registered are {', '.join(map(repr, MODALITY_REGISTRY))}"
-        )
-    return specs

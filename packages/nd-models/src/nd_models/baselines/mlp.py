@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from nd_models.baselines.binned_decoder import BinnedDecoder, Readouts
+from nd_models.baselines.binned_decoder import BinnedDecoder
 from nd_models.baselines.bins import Interpolation, check_share, check_sizes, lag_list, shifted
 from nd_models.modality import MODALITY_REGISTRY
 from nd_models.nn import Dropout
+from nd_models.readout_configuration import Readouts
 
 
 class MLPDecoder(BinnedDecoder):

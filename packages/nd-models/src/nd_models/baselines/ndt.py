@@ -6,10 +6,11 @@ Shapes: B windows, T bins, D width.
 import torch
 from torch import Tensor, nn
 
-from nd_models.baselines.binned_decoder import BinnedDecoder, Readouts
+from nd_models.baselines.binned_decoder import BinnedDecoder
 from nd_models.baselines.bins import Interpolation, check_share, check_sizes
 from nd_models.modality import MODALITY_REGISTRY
 from nd_models.nn import Dropout, FeedForward, RotarySelfAttention, RotaryTimeEmbedding
+from nd_models.readout_configuration import Readouts
 
 
 class NDTDecoder(BinnedDecoder):

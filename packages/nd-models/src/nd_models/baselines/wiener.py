@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nd_models.baselines.binned_decoder import BinnedDecoder, Readouts
+from nd_models.baselines.binned_decoder import BinnedDecoder
 from nd_models.baselines.bins import Interpolation, lag_list, shifted
 from nd_models.baselines.wiener_fit import WienerFit, fit_wiener
 from nd_models.modality import MODALITY_REGISTRY
 from nd_models.nn import MultitaskReadout
+from nd_models.readout_configuration import Readouts
 from nd_models.ridge import DEFAULT_PENALTIES
 
 

@@ -3,6 +3,7 @@
 from nd_models.nn.dropout import Dropout
 from nd_models.nn.embedding import Embedding
 from nd_models.nn.feedforward import GEGLU, FeedForward
+from nd_models.nn.fused import plain_layers
 from nd_models.nn.infinite_vocab_embedding import InfiniteVocabEmbedding
 from nd_models.nn.multitask_readout import MultitaskReadout
 from nd_models.nn.rotary_attention import RotaryCrossAttention, RotarySelfAttention
@@ -20,4 +21,5 @@ __all__ = [
     "RotaryTimeEmbedding",
     "Rotation",
     "SinusoidalTimeEmbedding",
+    "plain_layers",
 ]

@@ -1,9 +1,14 @@
 """The position-wise network of a transformer layer, with a gated GELU."""
 
+from typing import Any
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nd_models.nn.dropout import Dropout
+from nd_models.nn.dropout import Dropout, dropped
+from nd_models.nn.fused import is_fusible
+from nd_models.nn.fused_feed_forward import feed_forward
 
 
 class GEGLU(nn.Module):
@@ -41,3 +46,31 @@ class FeedForward(nn.Module):
         """Apply to every position. Shape: (..., D) to (..., D)."""
         result: Tensor = self.net(x)
         return result
+
+
+def normed_feed_forward(x: Tensor, layer: nn.Sequential, *, residual_dropout: float) -> Tensor:
+    """``x`` plus what a layer norm and a `FeedForward` make of it, after a dropout.
+
+    Args:
+        x: Shape: (..., D).
+        layer: The two in a row.
+        residual_dropout: Probability of the dropout.
+
+    Returns:
+        Shape of `x`.
+    """
+    if not torch.compiler.is_compiling() and _is_plain(layer):
+        norm: Any = layer[0]
+        network: Any = layer[1].net
+        widen, gate, drop, narrow = network
+        if is_fusible(x, norm, widen, narrow, watched=(layer, layer[1], network, gate, drop)):
+            hidden_dropout = drop.p if drop.training else 0.0
+            return feed_forward(x, norm, widen, narrow, hidden_dropout=hidden_dropout, dropout=residual_dropout)
+    return x + dropped(layer(x), residual_dropout)
+
+
+def _is_plain(layer: nn.Sequential) -> bool:
+    if len(layer) != 2 or type(layer[1]) is not FeedForward:
+        return False
+    kinds = [type(part) for part in layer[1].net]
+    return kinds == [nn.Linear, GEGLU, Dropout, nn.Linear]

@@ -18,6 +18,15 @@ class Rotation(NamedTuple):
     cosine_sine: Tensor
     """Shape: (..., R, 2), float32 or float64."""
 
+    def of_rows(self, tokens: torch.Size) -> Tensor:
+        """The complex cos + i·sin of tokens of shape `tokens`, in rows. Shape: (number of tokens, R), complex64."""
+        shape = self.cosine_sine.shape[-2:]
+        return torch.view_as_complex(self.cosine_sine.float().expand(*tokens, *shape).reshape(-1, *shape))
+
+    def flat(self) -> "Rotation":
+        """(B, N, R, 2) to (B·N, R, 2), for a packed batch."""
+        return Rotation(self.cosine_sine.flatten(0, 1))
+
     def inverse(self) -> "Rotation":
         """The rotation by the opposite angles."""
         cosine, sine = self.cosine_sine.unbind(-1)
@@ -217,13 +226,13 @@ def rotate_heads(projected: Tensor, cosine_sine: Tensor, heads: int, turning_hea
         Shape (B, N, heads, D_h); differentiable in `projected`.
     """
     if _has_complex_kernels(projected) and projected.is_contiguous():
-        rotation = torch.view_as_complex(cosine_sine.to(projected.dtype)).unsqueeze(2)
+        rotation = torch.view_as_complex(cosine_sine.to(projected.dtype)).unsqueeze(-2)
         arguments = projected, rotation, heads, turning_heads
         turned: Tensor = _TurnHeadsInPlace.apply(*arguments)  # type: ignore[no-untyped-call]
         return _by_heads(turned, heads)
     by_heads = _by_heads(projected, heads)
-    turned = rotate_pairs(by_heads[:, :, :turning_heads], cosine_sine.unsqueeze(2))
-    return turned if turning_heads == heads else torch.cat((turned, by_heads[:, :, turning_heads:]), dim=2)
+    turned = rotate_pairs(by_heads[..., :turning_heads, :], cosine_sine.unsqueeze(-3))
+    return turned if turning_heads == heads else torch.cat((turned, by_heads[..., turning_heads:, :]), dim=-2)
 
 
 class _ComplexRotation(torch.autograd.Function):
@@ -261,7 +270,7 @@ class _TurnHeadsInPlace(torch.autograd.Function):
         context.save_for_backward(rotation)
         context.heads = heads, turning_heads
         context.mark_dirty(projected)
-        pairs = _pairs(_by_heads(projected, heads)[:, :, :turning_heads, : rotation.shape[-1] * 2])
+        pairs = _pairs(_by_heads(projected, heads)[..., :turning_heads, : rotation.shape[-1] * 2])
         torch.mul(pairs, rotation, out=pairs)
         return projected
 

@@ -10,12 +10,12 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser
 from rich.table import Table
 
-from nd_train.callbacks.last_checkpoint import LastCheckpoint
 from nd_train.longitudinal.data_module import LongitudinalDataModule
 from nd_train.longitudinal.epoch_statistics import CLASS_METRICS, REGRESSION_METRICS
 from nd_train.longitudinal.lightning_module import MILightningModule
 from nd_train.longitudinal.settings import LongitudinalSettings
-from nd_train.longitudinal.subsets import SUBSETS
+from nd_train.longitudinal.subsets import SUBSET_WORDS, SUBSETS
+from nd_train.report import leave_report
 from nd_train.results_table import results_console
 from nd_train.run_command_line import RunCommandLine
 
@@ -108,7 +108,6 @@ class LongitudinalCommandLine(RunCommandLine):
         super().instantiate_classes()
         arguments, kept = self.model.settings, self.trainer.checkpoint_callback
         callbacks = self.trainer.callbacks  # type: ignore[attr-defined]  # it has; its annotation lacks it
-        callbacks.append(LastCheckpoint())
         if arguments.early_stopping_patience > 0:
             callbacks.append(
                 EarlyStopping(
@@ -143,18 +142,24 @@ class LongitudinalCommandLine(RunCommandLine):
         self.report(self.last_stage)
         if best:
             self._print(f"best checkpoint: {best}")
+        self._leave_report(self.last_stage)
 
     def after_validate(self) -> None:
         """Print the scores."""
         self.report("val")
 
     def after_test(self) -> None:
-        """Print the scores."""
+        """Print the scores, and leave the report card."""
         self.report("test")
+        self._leave_report("test")
 
     def after_predict(self) -> None:
         """Leave the predictions as CSV."""
         self._print(f"predictions: {self._write_predictions('predict')}")
+
+    def _leave_report(self, stage: Literal["val", "test"]) -> None:
+        if self.trainer.is_global_zero:
+            self._print(leave_report(self._folder(), stage))
 
     def report(self, stage: Literal["val", "test"]) -> None:
         """Print the table of one stage, and leave its scores and predictions beside the run's logs."""
@@ -200,9 +205,6 @@ def read_arguments(path: Path) -> dict[str, Any]:
 
 def scores_table(scores: Mapping[str, float], stage: str) -> Table:
     """One line a subset that has any score: its loss, metrics and number of points."""
-    names = {"ws_wt": "seen in training", "valset": "held out in either way", "oots": "out of time"}
-    names |= {"ws_oots": "out of time, known sequences", "wt_ooss": "in time, new sequences"}
-    names |= {"oots_ooss": "out of time, new sequences", "ooss": "new sequences"}
     kinds = ("loss", *REGRESSION_METRICS, *CLASS_METRICS, "count")
     found = {
         subset: {kind: scores[f"{stage}_{subset}_{kind}"] for kind in kinds if f"{stage}_{subset}_{kind}" in scores}
@@ -217,7 +219,7 @@ def scores_table(scores: Mapping[str, float], stage: str) -> Table:
     for subset, values in found.items():
         if values.get("count"):
             cells = [f"{values[name]:.3f}" if name in values else "-" for name in columns]
-            table.add_row(subset, names[subset], *cells, f"{int(values['count']):,}")
+            table.add_row(subset, SUBSET_WORDS[subset], *cells, f"{int(values['count']):,}")
     return table
 
 

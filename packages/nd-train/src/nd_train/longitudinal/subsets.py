@@ -24,6 +24,17 @@ SUBSETS: dict[str, tuple[tuple[bool, str], ...]] = {
 ``wt_ooss`` known time of held-out sequences, ``oots_ooss`` held out in both ways, ``oots`` and ``ooss`` in one.
 """
 
+SUBSET_WORDS = {
+    "ws_wt": "seen in training",
+    "valset": "held out in either way",
+    "ws_oots": "out of time, known sequences",
+    "wt_ooss": "in time, new sequences",
+    "oots_ooss": "out of time, new sequences",
+    "oots": "out of time",
+    "ooss": "new sequences",
+}
+"""What tables call them."""
+
 
 def subset_masks(masks: BatchMasks) -> dict[str, Tensor]:
     """The observed outcomes of each subset, (B, T, K) bool; one without any is all False."""

@@ -1,0 +1,140 @@
+"""Layer norm, linear, GEGLU, dropout, linear, dropout and the sum with the input, in blocks of rows, on CPU.
+
+Shapes: T rows (tokens of all windows), D width, M hidden width.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nd_models.nn.dropout import kept, kept_scale
+from nd_models.nn.fused import differentiable_once
+from nd_models.nn.products import add_outer, product
+
+_norm_backward = torch.ops.aten.native_layer_norm_backward
+_gelu_backward = torch.ops.aten.gelu_backward
+
+# Numbers of a block's hidden layer: 4 MB, so that it stays in the cache.
+_BLOCK = 1 << 20
+
+
+def feed_forward(
+    x: Tensor, norm: nn.LayerNorm, widen: nn.Linear, narrow: nn.Linear, *, hidden_dropout: float, dropout: float
+) -> Tensor:
+    """``x + dropout(narrow(dropout(geglu(widen(norm(x))))))``.
+
+    Args:
+        x: Shape: (..., D), float32 on CPU.
+        norm: The layer norm.
+        widen: From D to 2·M.
+        narrow: From M to D.
+        hidden_dropout: Probability of zeroing a hidden channel.
+        dropout: Probability of zeroing a channel of what is added to `x`.
+
+    Returns:
+        Shape of `x`.
+    """
+    arguments = (norm.weight, norm.bias, widen.weight, widen.bias, narrow.weight, narrow.bias)
+    result: Tensor = _FeedForward.apply(  # type: ignore[no-untyped-call]
+        x.reshape(-1, x.shape[-1]), *arguments, norm.eps, hidden_dropout, dropout
+    )
+    return result.view(x.shape)
+
+
+class _FeedForward(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        context: Any,
+        x: Tensor,
+        norm_weight: Tensor,
+        norm_bias: Tensor,
+        widen: Tensor,
+        widen_bias: Tensor,
+        narrow: Tensor,
+        narrow_bias: Tensor,
+        eps: float,
+        hidden_dropout: float,
+        dropout: float,
+    ) -> Tensor:
+        rows, width = x.shape
+        hidden = narrow.shape[1]
+        hidden_kept = kept((rows, hidden), hidden_dropout) if hidden_dropout else None
+        added_kept = kept((rows, width), dropout) if dropout else None
+        narrow_scaled = narrow * kept_scale(hidden_dropout) if hidden_dropout else narrow
+        result = torch.empty_like(x, memory_format=torch.contiguous_format)
+        for block in _blocks(rows, hidden):
+            normed = torch.native_layer_norm(x[block], [width], norm_weight, norm_bias, eps)[0]
+            values, gates = product(normed, widen, widen_bias).chunk(2, dim=1)
+            activity = torch.nn.functional.gelu(gates).mul_(values)
+            if hidden_kept is not None:
+                activity.mul_(hidden_kept[block])
+            added = product(activity, narrow_scaled, narrow_bias)
+            if added_kept is not None:
+                added.mul_(added_kept[block]).mul_(kept_scale(dropout))
+            torch.add(x[block], added, out=result[block])
+        context.save_for_backward(x, norm_weight, norm_bias, widen, widen_bias, narrow_scaled, hidden_kept, added_kept)
+        context.settings = eps, hidden_dropout, dropout
+        return result
+
+    @staticmethod
+    @differentiable_once
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, norm_weight, norm_bias, widen, widen_bias, narrow, hidden_kept, added_kept = context.saved_tensors
+        eps, hidden_dropout, dropout = context.settings
+        rows, width = x.shape
+        hidden = narrow.shape[1]
+        gradient = gradient.contiguous()
+        wanted = dict(zip(_INPUTS, context.needs_input_grad, strict=False))
+        of_x = torch.empty_like(gradient)
+        of_norm = [torch.zeros_like(norm_weight), torch.zeros_like(norm_bias)]
+        of_widen, of_widen_bias = torch.zeros_like(widen), torch.zeros_like(widen_bias)
+        of_narrow, of_narrow_bias = torch.zeros_like(narrow), gradient.new_zeros(width)
+        of_hidden = gradient.new_empty(0)
+        for block in _blocks(rows, hidden):
+            normed, mean, deviation = torch.native_layer_norm(x[block], [width], norm_weight, norm_bias, eps)
+            values, gates = product(normed, widen, widen_bias).chunk(2, dim=1)
+            gated = torch.nn.functional.gelu(gates)
+            of_added = gradient[block]
+            if added_kept is not None:
+                of_added = (of_added * kept_scale(dropout)).mul_(added_kept[block])
+            if of_hidden.shape[0] != len(normed):
+                of_hidden = gradient.new_empty((len(normed), 2 * hidden))
+            of_activity = product(of_added, narrow.t())
+            if hidden_kept is not None:
+                of_activity.mul_(hidden_kept[block])
+            torch.mul(of_activity, gated, out=of_hidden[:, :hidden])
+            of_hidden[:, hidden:] = _gelu_backward(of_activity.mul_(values), gates)
+            if wanted["narrow"]:
+                activity = gated.mul_(values)
+                if hidden_kept is not None:
+                    activity.mul_(hidden_kept[block])
+                add_outer(of_narrow, of_added, activity)
+            of_narrow_bias += of_added.sum(0)
+            if wanted["widen"]:
+                add_outer(of_widen, of_hidden, normed)
+                of_widen_bias += of_hidden.sum(0)
+            of_normed = product(of_hidden, widen.t())
+            of_rows, *parts = _norm_backward(
+                of_normed, x[block], [width], mean, deviation, norm_weight, norm_bias, [True, True, True]
+            )
+            torch.add(gradient[block], of_rows, out=of_x[block])
+            for total, part in zip(of_norm, parts, strict=True):
+                total += part
+        if hidden_dropout:
+            of_narrow.mul_(kept_scale(hidden_dropout))
+        found = (of_x, *of_norm, of_widen, of_widen_bias, of_narrow, of_narrow_bias)
+        return (
+            *(value if wanted[name] else None for name, value in zip(_INPUTS, found, strict=True)),
+            None,
+            None,
+            None,
+        )
+
+
+_INPUTS = ("x", "norm_weight", "norm_bias", "widen", "widen_bias", "narrow", "narrow_bias")
+
+
+def _blocks(rows: int, hidden: int) -> list[slice]:
+    size = max(_BLOCK // (2 * hidden), 64)
+    return [slice(first, min(first + size, rows)) for first in range(0, rows, size)]

@@ -1,0 +1,217 @@
+"""The layers that are computed as a whole on CPU against the same layers in PyTorch's own operations."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from nd_models.nn import FeedForward, RotaryCrossAttention, RotarySelfAttention, RotaryTimeEmbedding
+from nd_models.nn import blocked_attention as blocked
+from nd_models.nn.blocked_attention import attend, attend_backward
+from nd_models.nn.dropout import kept, kept_scale
+from nd_models.nn.feedforward import normed_feed_forward
+from nd_models.nn.fused import is_fusible, plain_layers
+from nd_models.nn.fused_attention import groups_of_windows
+from nd_models.nn.packing import bounds_of
+from nd_models.nn.products import add_outer, product
+
+EMBEDDING = RotaryTimeEmbedding(head_dim=8, rotate_dim=4, t_min=0.05, t_max=2.0)
+
+
+def feed_forward_layer(width: int = 12, dropout: float = 0.0) -> nn.Sequential:
+    layer = nn.Sequential(nn.LayerNorm(width), FeedForward(width, dropout=dropout))
+    disturb(layer)
+    return layer
+
+
+def disturb(layer: nn.Module) -> None:
+    """Norms and biases start at one and zero, which would hide mistakes."""
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape))
+
+
+def gradients_of(output: torch.Tensor, *tensors: torch.Tensor) -> list[torch.Tensor]:
+    loss = (output * torch.linspace(-1, 1, output.numel()).view(output.shape)).sum()
+    return [gradient.clone() for gradient in torch.autograd.grad(loss, tensors, allow_unused=True)]
+
+
+def assert_all_close(found, expected) -> None:
+    for one, other in zip(found, expected, strict=True):
+        scale = max(float(other.abs().max()), 1e-3) if other.numel() else 1.0
+        torch.testing.assert_close(one / scale, other / scale, rtol=0, atol=5e-5)
+
+
+@pytest.mark.parametrize(("rows", "inner", "columns"), [(3, 5, 7), (200, 64, 48), (64, 300, 90)])
+def test_products_are_exact_whatever_the_layout(rows, inner, columns):
+    x, weight, bias = torch.randn(rows, inner), torch.randn(columns, inner), torch.randn(columns)
+    expected = x.double() @ weight.double().t() + bias.double()
+    strided = torch.randn(columns, 2 * inner)[:, ::2].copy_(weight)
+    for form in (weight, weight.t().contiguous().t(), strided):
+        torch.testing.assert_close(product(x, form, bias).double(), expected, rtol=1e-4, atol=1e-4)
+    left, total = torch.randn(rows, columns), torch.ones(columns, inner)
+    add_outer(total, left, x)
+    torch.testing.assert_close(total.double(), 1 + left.double().t() @ x.double(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("queries", "keys"), [(5, 3), (400, 350)])
+def test_attention_equals_numpy_in_double_precision(queries, keys):
+    """One size for each way: PyTorch's kernel and the blocks."""
+    assert (queries * keys >= blocked._LEAST_SCORES) == (queries > 5)
+    query, key, value = torch.randn(2, queries, 8), torch.randn(2, keys, 8), torch.randn(2, keys, 8)
+    q, k, v = (part.double().numpy() for part in (query, key, value))
+    scores = q @ k.transpose(0, 2, 1) / math.sqrt(8)
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    weights /= weights.sum(-1, keepdims=True)
+    attended, memory = attend(query, key, value)
+    np.testing.assert_allclose(attended.numpy(), weights @ v, atol=2e-6)
+
+    gradient = torch.randn(attended.shape)
+    g = gradient.double().numpy()
+    of_weights = g @ v.transpose(0, 2, 1)
+    of_scores = weights * (of_weights - (of_weights * weights).sum(-1, keepdims=True)) / math.sqrt(8)
+    overlaps = (gradient * attended).sum(-1)
+    found = attend_backward(gradient, query, key, value, attended, memory, overlaps)
+    expected = of_scores @ k, of_scores.transpose(0, 2, 1) @ q, weights.transpose(0, 2, 1) @ g
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one.numpy(), other, atol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 700])
+def test_feed_forward_equals_the_plain_layers(rows):
+    layer = feed_forward_layer(width=200)  # several blocks
+    x = torch.randn(rows, 200, requires_grad=True)
+    results = []
+    for context in (torch.enable_grad(), plain_layers()):
+        with context:
+            output = normed_feed_forward(x, layer, residual_dropout=0.0)
+            results.append([output.detach(), *gradients_of(output, x, *layer.parameters())])
+    assert_all_close(*results)
+
+
+def test_feed_forward_drops_what_its_masks_say():
+    layer = feed_forward_layer(dropout=0.25)
+    x = torch.randn(2, 40, 12, requires_grad=True)
+    torch.manual_seed(5)
+    found = normed_feed_forward(x, layer, residual_dropout=0.5)
+    torch.manual_seed(5)
+    hidden, added = kept((80, 48), 0.25).view(2, 40, 48), kept((80, 12), 0.5).view(2, 40, 12)
+    norm, network = layer
+    widen, gate, _, narrow = network.net
+    activity = gate(widen(norm(x))) * hidden * kept_scale(0.25)
+    expected = x + narrow(activity) * added * kept_scale(0.5)
+    assert 0.65 < hidden.float().mean() < 0.85
+    assert_all_close(
+        [found.detach(), *gradients_of(found, x, *layer.parameters())],
+        [expected.detach(), *gradients_of(expected, x, *layer.parameters())],
+    )
+
+
+@pytest.mark.parametrize("rotate_value", [False, True])
+@pytest.mark.parametrize("residual_dropout", [None, 0.0])
+def test_attention_layers_equal_the_plain_ones(rotate_value, residual_dropout):
+    kwargs = {"dim": 12, "heads": 3, "dim_head": 8, "rotate_value": rotate_value}
+    cross, own = RotaryCrossAttention(context_dim=10, **kwargs), RotarySelfAttention(**kwargs)
+    disturb(cross)
+    disturb(own)
+    x, source = torch.randn(3, 6, 12, requires_grad=True), torch.randn(3, 9, 10, requires_grad=True)
+    turns, source_turns = EMBEDDING.rotation(torch.rand(3, 6)), EMBEDDING.rotation(torch.rand(3, 9))
+    mask = torch.arange(9) < torch.tensor([9, 0, 4])[:, None]
+    results = []
+    for context in (torch.enable_grad(), plain_layers()):
+        with context:
+            read = cross(x, source, turns, source_turns, mask, residual_dropout=residual_dropout)
+            again = own(x, turns, residual_dropout=residual_dropout)
+        parts = gradients_of(read, x, source, *cross.parameters()) + gradients_of(again, x, *own.parameters())
+        results.append([read.detach(), again.detach(), *parts])
+    assert_all_close(*results)
+
+
+def test_attention_drops_what_its_mask_says():
+    layer = RotarySelfAttention(dim=12, heads=2, dim_head=8, rotate_value=True)
+    x, turns = torch.randn(2, 30, 12, requires_grad=True), EMBEDDING.rotation(torch.rand(2, 30))
+    torch.manual_seed(5)
+    found = layer(x, turns, residual_dropout=0.5)
+    torch.manual_seed(5)
+    mask = kept((60, 12), 0.5).view(x.shape)
+    with plain_layers():
+        expected = x + layer(x, turns) * mask * kept_scale(0.5)
+    assert_all_close(
+        [found.detach(), *gradients_of(found, x, *layer.parameters())],
+        [expected.detach(), *gradients_of(expected, x, *layer.parameters())],
+    )
+
+
+def test_parts_that_do_not_learn_get_no_gradient():
+    layer = feed_forward_layer()
+    layer[1].net[0].weight.requires_grad_(False)
+    layer[0].requires_grad_(False)
+    normed_feed_forward(torch.randn(4, 12), layer, residual_dropout=0.0).sum().backward()
+    learned = [name for name, parameter in layer.named_parameters() if parameter.grad is not None]
+    assert learned == ["1.net.0.bias", "1.net.3.weight", "1.net.3.bias"]
+
+
+def test_hooks_on_any_part_are_called():
+    """What a hook would see inside a fused layer does not exist, so that the layer falls back to its parts."""
+    layer, seen = feed_forward_layer(), []
+    with torch.no_grad():
+        expected = normed_feed_forward(torch.ones(2, 12), layer, residual_dropout=0.0)
+        for part in layer.modules():
+            handle = part.register_forward_hook(lambda module, *_: seen.append(type(module).__name__))
+            found = normed_feed_forward(torch.ones(2, 12), layer, residual_dropout=0.0)
+            handle.remove()
+            torch.testing.assert_close(found, expected)
+    assert seen == [type(part).__name__ for part in layer.modules()]
+
+
+def test_other_precisions_layers_and_transforms_take_the_plain_way():
+    x, layer = torch.zeros(2, 4), nn.Linear(4, 4)
+    assert is_fusible(x, layer)
+    assert not is_fusible(x.double(), layer)
+    assert not is_fusible(x, nn.Linear(4, 4).bfloat16())
+    assert not is_fusible(x, nn.Linear(4, 4, device="meta"), nn.Identity())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert not is_fusible(x, layer)
+    asked = []
+    torch.func.vmap(lambda row: (asked.append(is_fusible(row, layer)), row)[1])(x)
+    assert asked == [False]
+
+
+def test_gradients_of_gradients_need_the_plain_layers():
+    layer, x = feed_forward_layer(), torch.randn(3, 12, requires_grad=True)
+    output = normed_feed_forward(x, layer, residual_dropout=0.0)
+    with pytest.raises(RuntimeError, match="no gradients of gradients"):
+        torch.autograd.grad(output.sum(), x, create_graph=True)
+    with plain_layers():
+        output = normed_feed_forward(x, layer, residual_dropout=0.0)
+    (gradient,) = torch.autograd.grad(output.sum(), x, create_graph=True)
+    gradient.square().sum().backward()
+    assert x.grad is not None
+
+
+def test_windows_of_equal_sizes_go_together_up_to_a_limit():
+    equal = groups_of_windows(bounds_of([4] * 5), bounds_of([3] * 5), width=1 << 17)
+    assert [group.windows for group in equal] == [4, 1]
+    assert equal[0].queries == slice(0, 16)
+    assert equal[1].context == slice(12, 15)
+    ragged = groups_of_windows(bounds_of([4, 4, 4, 2]), bounds_of([3, 3, 5, 5]), width=8)
+    assert [group.windows for group in ragged] == [2, 1, 1]
+    padded = groups_of_windows(bounds_of([4, 4]), [(0, 3), (8, 11)], width=8)
+    assert [group.windows for group in padded] == [1, 1]
+
+
+def test_single_precision_angles_under_autocast_equal_double_precision():
+    """bfloat16 keeps 8 bits: an angle of 100 turns would be off by half a turn."""
+    embedding = RotaryTimeEmbedding(head_dim=8, rotate_dim=8, t_min=0.01, t_max=2.0)
+    times = torch.rand(50, dtype=torch.float64)
+    expected = times[:, None].numpy() * embedding.omega.double().numpy()
+    for dtype in (torch.float64, torch.float32):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = embedding.rotation(times.to(dtype)).cosine_sine
+        assert found.dtype == torch.float32
+        assert found.shape == (50, 4, 2)
+        tolerance = 1e-6 if dtype == torch.float64 else 1e-4
+        np.testing.assert_allclose(found[..., 0].numpy(), np.cos(expected), atol=tolerance)
+        np.testing.assert_allclose(found[..., 1].numpy(), np.sin(expected), atol=tolerance)
