@@ -1,6 +1,6 @@
 """The picture of explanation/stitching, on made-up windows: ``python docs/figures/stitching.py``.
 
-Left: what two overlapping windows say, and what stitching makes of it. Right: into how many times a recording of 20 s at
+Left: what three windows say, and what stitching makes of it. Right: into how many times a recording of 20 s at
 1 kHz, which begins between two microseconds, falls apart: by rounding to a grid and by the gaps between sorted times.
 """
 
