@@ -6,6 +6,7 @@ line here.
 
 from __future__ import annotations
 
+import os
 import shutil
 import zipfile
 from dataclasses import dataclass
@@ -100,6 +101,10 @@ def install_wheels(
     session.install("--no-deps", "--force-reinstall", *wheels)
 
 
+# Test files on a few processes at once; one thread each, or they would wait for each other.
+PARALLEL = ("-n", str(min(4, os.cpu_count() or 1)), "--dist", "loadfile")
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+
 EVERYTHING = {"nd-train": "report,tensorboard,tables", "nd-eval": "plot,export", "nd-data": "nwb,pandas"}
 
 
@@ -158,15 +163,16 @@ def lowest(session: nox.Session, package: str) -> None:
 
 def run_package_tests(session: nox.Session, package: str) -> None:
     tests = PACKAGES[package].path.relative_to(ROOT) / "tests"
-    arguments = ["--doctest-modules", "-m", "not gpu and not compat", *session.posargs]
-    session.run("python", "-m", "pytest", str(tests), "--pyargs", PACKAGES[package].module, *arguments)
+    arguments = ["--doctest-modules", "-m", "not gpu and not compat", *PARALLEL, *session.posargs]
+    session.run("python", "-m", "pytest", str(tests), "--pyargs", PACKAGES[package].module, *arguments, env=ONE_THREAD)
 
 
 @nox.session
 def integration(session: nox.Session) -> None:
     """What crosses packages: the training guide, the command line, real recordings."""
     install_wheels(session, list(PACKAGES), *group("integration"), extras=EVERYTHING)
-    session.run("python", "-m", "pytest", "tests-integration", "-m", "not gpu and not compat", *session.posargs)
+    arguments = ["-m", "not gpu and not compat", *PARALLEL, *session.posargs]
+    session.run("python", "-m", "pytest", "tests-integration", *arguments, env=ONE_THREAD)
 
 
 @nox.session
@@ -181,8 +187,8 @@ def docs(session: nox.Session) -> None:
         "CONTRIBUTING.md",
         *(f"{p.path.relative_to(ROOT)}/README.md" for p in PACKAGES.values()),
     ]
-    arguments = ["-p", "run_code_blocks", *pages, *session.posargs]
-    session.run("python", "-m", "pytest", *arguments, env={"PYTHONPATH": str(ROOT / "docs")})
+    arguments = ["-p", "run_code_blocks", *pages, *PARALLEL, *session.posargs]
+    session.run("python", "-m", "pytest", *arguments, env={"PYTHONPATH": str(ROOT / "docs"), **ONE_THREAD})
     session.log(f"open {output / 'index.html'}")
 
 
@@ -194,8 +200,8 @@ def compat(session: nox.Session) -> None:
     # pinned to versions of long ago.
     session.install("--no-deps", "timm==1.0.20", *EVALUATORS)
     # The peers' own deprecation warnings are theirs.
-    arguments = ["-W", "default", "-m", "compat", *session.posargs]
-    session.run("python", "-m", "pytest", "tests-integration/compat", *arguments)
+    arguments = ["-W", "default", "-m", "compat", *PARALLEL, *session.posargs]
+    session.run("python", "-m", "pytest", "tests-integration/compat", *arguments, env=ONE_THREAD)
 
 
 @nox.session

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import lightning  # noqa: F401  # its log handler would keep the captured stderr of the test that imports it first
 import pytest
 import yaml
 

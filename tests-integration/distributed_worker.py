@@ -25,7 +25,7 @@ from nd_data import ArrayDict, Data, Dataset, Interval, IrregularTimeSeries, col
 from nd_data.samplers import SequentialFixedWindowSampler
 from nd_models import POYO, model_from_config
 from nd_train import NeuralDataModule, NeuralDecoder
-from nd_train.callbacks import DecodingStitchEvaluator, MultiTaskDecodingStitchEvaluator
+from nd_train.callbacks import DecodingStitchEvaluator, GradualUnfreezing, MultiTaskDecodingStitchEvaluator
 from nd_train.cli import main as main_of_nd_train
 from nd_train.sharding import FullyShardedStrategy
 
@@ -153,13 +153,18 @@ def fit(
     data: dict[str, Any] | None = None,
     optimizer: str = "sparse_lamb",
     entries: int = 2,
+    released: int | None = None,
 ) -> dict[str, Any]:
-    """Train, then evaluate on the validation split; the state is saved under ``last.ckpt``."""
+    """Train, then evaluate on the validation split; the state is saved under ``last.ckpt``.
+
+    With `released` the backbone is frozen until that step.
+    """
     data_module = NeuralDataModule(
         root, SINGLE if single else CONFIGURATION[:entries], batch_size=batch_size, eval_batch_size=4, **(data or {})
     )
     module = NeuralDecoder(make_model(single), 0.05, optimizer=optimizer, weight_decay=0.1)
     notes, evaluator = Notes(), evaluator_of(single)
+    unfreezing = [] if released is None else [GradualUnfreezing(every=0, first=released, unit="step")]
     checkpoint = ModelCheckpoint(folder, filename="none", save_top_k=0, save_last=True, every_n_train_steps=1)
     trainer = make_trainer(
         folder,
@@ -167,6 +172,7 @@ def fit(
         notes,
         evaluator,
         checkpoint,
+        *unfreezing,
         strategy=strategy,
         max_steps=steps,
         max_epochs=-1,
@@ -200,6 +206,19 @@ def evaluate(
     return {**described(evaluator, "test", trainer), "batches": trainer.num_test_batches}
 
 
+def predict(root: str, folder: Path, ranks: int, *, single: bool = False) -> dict[str, Any]:
+    """Predict the test split with the first weights: stitched traces."""
+    data_module = NeuralDataModule(root, SINGLE if single else CONFIGURATION, eval_batch_size=4, eval_step=0.3)
+    model = make_model(single)
+    data_module.link_model(model)
+    model.unit_emb.initialize_vocab(data_module.get_unit_ids())
+    model.session_emb.initialize_vocab(data_module.get_session_ids())
+    traces = NeuralDecoder(model).predict_traces(make_trainer(folder, ranks), datamodule=data_module)
+    return {
+        f"{recording}/{task}": dict(vars(trace)) for recording, one in traces.items() for task, trace in one.items()
+    }
+
+
 def evaluate_plain_loader(root: str, folder: Path, ranks: int) -> dict[str, Any]:
     """The same with a plain loader of windows in order, around which Lightning puts a sampler of its own."""
     model = make_model(single=True)
@@ -229,7 +248,13 @@ def command_line(root: str, folder: Path, ranks: int, *, batch_size: int, strate
     return {"files": sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())}
 
 
-RUNS = {"command_line": command_line, "fit": fit, "evaluate": evaluate, "evaluate_plain_loader": evaluate_plain_loader}
+RUNS = {
+    "command_line": command_line,
+    "fit": fit,
+    "evaluate": evaluate,
+    "evaluate_plain_loader": evaluate_plain_loader,
+    "predict": predict,
+}
 
 
 def be_rank(rank: int, order: dict[str, Any], port: int) -> None:

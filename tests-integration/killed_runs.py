@@ -21,9 +21,9 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from nd_train import NeuralDataModule, NeuralDecoder
 from nd_train.callbacks import LastCheckpoint, MultiTaskDecodingStitchEvaluator, RequeueBetweenSteps, StepSeeds
+from nd_train.checkpoints.whole_checkpoints import newest_whole_checkpoint
 from nd_train.cli import main
 from nd_train.metrics_file import MetricsFile
-from nd_train.whole_checkpoints import newest_whole_checkpoint
 
 NETWORK = {
     "architecture": "POYOPlus",

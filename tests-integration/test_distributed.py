@@ -166,6 +166,16 @@ def test_a_task_that_some_ranks_or_all_are_without_trains_as_in_one_process(rank
     assert_same_training(together, alone, tolerance=1e-5 if "optimizer" in changes else 1e-6)
 
 
+@pytest.mark.parametrize("strategy", ["ddp_find_unused_parameters_true", "sharded"])
+def test_a_backbone_that_is_released_later_trains_as_in_one_process(ranks, strategy):
+    (begun,), (frozen,), (alone,) = (ranks.run("fit", 1, batch_size=4, steps=n, released=2) for n in (1, 2, 4))
+    # What the run is about does happen in it: the encoder waits, and then learns.
+    encoder = next(name for name in alone["state"] if name.startswith("model.enc_atn") and name.endswith("weight"))
+    assert torch.equal(frozen["state"][encoder], begun["state"][encoder])
+    assert not torch.equal(alone["state"][encoder], frozen["state"][encoder])
+    assert_same_training(ranks.run("fit", 2, batch_size=2, steps=4, strategy=strategy, released=2), alone)
+
+
 def test_a_model_with_one_readout_trains_as_in_one_process(ranks):
     (alone,) = ranks.run("fit", 1, batch_size=4, steps=3, single=True)
     assert_same_training(ranks.run("fit", 2, batch_size=2, steps=3, single=True), alone)
@@ -182,6 +192,16 @@ def test_stitched_metrics_of_several_ranks_are_those_of_one_process_to_the_bit(r
         # As many batches on every rank: none waits for another in a collective that the other does not reach.
         assert rank["batches"] == [-(-batches // number)]
     assert batches % number  # so that some windows are on two ranks
+
+
+@pytest.mark.parametrize("single", [False, True], ids=["several readouts", "one readout"])
+def test_predicted_traces_of_two_ranks_are_those_of_one_process_to_the_bit_on_each(ranks, single):
+    (alone,) = ranks.run("predict", 1, single=single)
+    for rank in ranks.run("predict", 2, single=single):
+        assert rank.keys() == alone.keys()
+        for name, trace in alone.items():
+            for part, values in trace.items():
+                torch.testing.assert_close(rank[name][part], values, rtol=0, atol=0, equal_nan=True)
 
 
 def test_a_rank_for_which_there_are_no_windows_evaluates_with_the_others(ranks):

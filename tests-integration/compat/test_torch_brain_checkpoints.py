@@ -145,6 +145,7 @@ def test_a_checkpoint_without_settings_still_gives_its_weights(name, tmp_path):
         assert_same_outputs(ours(**batch), theirs(**batch))
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Lightning's, of the checkpoint that is written here
 def test_reading_imports_neither_omegaconf_nor_torch_brain(tmp_path):
     import subprocess
 

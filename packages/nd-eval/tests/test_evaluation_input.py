@@ -6,6 +6,7 @@ import torchmetrics
 
 from nd_eval import (
     BalancedAccuracy,
+    DataForDecodingStitchEvaluator,
     DecodingStitchEvaluation,
     MultiTaskDecodingStitchEvaluation,
     R2Score,
@@ -29,6 +30,23 @@ def test_absolute_starts_may_be_python_floats_but_not_coarse_float32(batches):
         ValueError, match=r"recording 'brain/a', task 'readout': times near 9[0-9.]+ s came rounded to .* float64"
     ):
         DecodingStitchEvaluation().update(batch)
+
+
+def test_no_window_comes_padded_or_is_one_clear_error():
+    nothing = {"timestamps": torch.empty(0, 5), "eval_masks": torch.empty(0, 5, dtype=torch.bool), "session_ids": []}
+    starts = torch.empty(0, dtype=torch.float64)
+    evaluation = DecodingStitchEvaluation()
+    with pytest.raises(ValueError, match=r"task 'readout': predictions of no window; give an empty batch padded"):
+        evaluation.update(
+            DataForDecodingStitchEvaluator(preds=[], targets=torch.empty(0, 5, 2), absolute_starts=starts, **nothing)
+        )
+    with pytest.raises(ValueError, match=r"task 'readout': targets of no window; give an empty batch padded"):
+        evaluation.update(
+            DataForDecodingStitchEvaluator(preds=torch.empty(0, 5, 2), targets=[], absolute_starts=starts, **nothing)
+        )
+    padded = torch.empty(0, 5, 2)
+    evaluation.update(DataForDecodingStitchEvaluator(preds=padded, targets=padded, absolute_starts=starts, **nothing))
+    assert evaluation.compute().rows() == []
 
 
 def damaged(batches, **changes):

@@ -95,6 +95,24 @@ def test_the_order_of_spikes_and_units_does_not_matter(model, make_window, make_
     assert_same(unpacked(model, inputs), expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("shift", [-0.75, 8.0])
+@pytest.mark.parametrize("name", ["POYO", "POYOPlus", "CalciumPOYOPlus"])
+def test_shifting_all_times_changes_no_output(name, shift, make_model, make_window, make_batch):
+    """Inputs, latents and queries know of time by their turning alone, values included."""
+    model = make_model(name).eval()
+    inputs = make_batch(model, [make_window(), make_window(spikes=9, seed=1)])["model_inputs"]
+    inputs = {key: values.double() if values.is_floating_point() else values for key, values in inputs.items()}
+    model.double()
+    times = [key for key in inputs if key.endswith("_timestamps")]
+    assert len(times) == 3
+    shifted = {key: values + shift if key in times else values for key, values in inputs.items()}
+    expected = unpacked(model, {"model_inputs": inputs})
+    assert_same(unpacked(model, {"model_inputs": shifted}), expected, rtol=1e-7, atol=1e-8)
+    one_side = {**inputs, "input_timestamps": inputs["input_timestamps"] + shift}
+    with pytest.raises(AssertionError):
+        assert_same(unpacked(model, {"model_inputs": one_side}), expected, rtol=0, atol=1e-4)
+
+
 def test_activity_matters(model, make_window, make_batch):
     one = unpacked(model, make_batch(model, [make_window(spikes=60)]))
     data = make_window(spikes=60)

@@ -119,7 +119,7 @@ def make_recording() -> Callable[..., Any]:
     follow each other at random; train, valid and test take 60, 20 and 20 s.
     """
     from nd_data import ArrayDict, Data, Interval, IrregularTimeSeries
-    from nd_train.doctor_recordings import Recording
+    from nd_train.doctor.recordings import Recording
 
     def make(*, name: str = "lab/day1", sampling: dict[str, Any] | None = None, **changes: Any) -> Any:
         rng = np.random.default_rng(0)

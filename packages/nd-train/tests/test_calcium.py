@@ -34,8 +34,8 @@ def test_a_calcium_model_learns_to_beat_the_mean(calcium_recordings, make_traine
         sequence_length=1.0,
         latent_step=0.25,
         num_latents_per_step=4,
-        dim=32,
-        dim_head=16,
+        dim=24,
+        dim_head=12,
         depth=1,
         self_heads=2,
         ffn_dropout=0.0,
@@ -49,7 +49,7 @@ def test_a_calcium_model_learns_to_beat_the_mean(calcium_recordings, make_traine
         unit_dropout={"field": "calcium_traces.df_over_f", "min_units": 8, "mode_units": 12, "max_units": 16},
     )
     evaluator = MultiTaskDecodingStitchEvaluator()
-    trainer = make_trainer(max_steps=150, max_epochs=-1, callbacks=[evaluator], limit_val_batches=0)
+    trainer = make_trainer(max_steps=90, max_epochs=-1, callbacks=[evaluator], limit_val_batches=0)
     module = NeuralDecoder(model, lr=4e-3, optimizer="adamw", schedule="one_cycle")
     trainer.fit(module, datamodule=data)
     scores = trainer.test(module, datamodule=data, verbose=False)[0]

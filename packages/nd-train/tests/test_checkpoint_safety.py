@@ -5,10 +5,12 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 
 from nd_data import ResumableDataLoader
+from nd_data.simulate_calcium import simulate_calcium_recordings
 from nd_models import MultitaskDecoderModel, add_lora, model_from_config
 from nd_train import NeuralDataModule, NeuralDecoder, callbacks
 from nd_train.metrics_file import MetricsFile
 
+SIZES = {"sequence_length": 1.0, "latent_step": 0.5, "num_latents_per_step": 2, "dim": 16, "depth": 1, "dim_head": 8}
 BINNED = {"sequence_length": 1.0, "bin_size": 0.1, "readout_specs": ["cursor_velocity_2d", "cursor_position_2d"]}
 
 
@@ -76,6 +78,19 @@ def test_poyo(fitted, make_model):
 @pytest.mark.parametrize("architecture", ["WienerDecoder", "MLPDecoder", "GRUDecoder", "NDTDecoder"])
 def test_the_baselines(fitted, architecture):
     assert_comes_back(*fitted(model_from_config({"architecture": architecture, **BINNED})))
+
+
+def test_calcium_poyo_plus(make_trainer, tmp_path):
+    root = tmp_path / "calcium"
+    simulate_calcium_recordings(root, sessions=1, minutes=0.5, cells=6, frame_rate=10.0, noise=0.1, seed=1)
+    config = {"config": {"multitask_readout": [{"readout_id": "running_speed"}]}}
+    data = NeuralDataModule(root, config, batch_size=4, normalize="train")
+    model = model_from_config({"architecture": "CalciumPOYOPlus", **SIZES, "readout_specs": ["running_speed"]})
+    module = NeuralDecoder(model)
+    last = callbacks.LastCheckpoint(dirpath=tmp_path)
+    trainer = make_trainer(enable_checkpointing=True, limit_val_batches=0, callbacks=[last])
+    trainer.fit(module, datamodule=data)
+    assert_comes_back(module, tmp_path / "last.ckpt")
 
 
 def test_a_model_with_low_rank_adaptation(fitted, make_model):

@@ -13,14 +13,39 @@ from nd_data import Data
 from nd_models import model_from_config
 from nd_train import NeuralDecoder
 from nd_train.cli import main
-from nd_train.decoder_command_line import configured_decoder
-from nd_train.ready_configurations import ready_configurations, with_ready_configurations
+from nd_train.commands.decoder_command_line import configured_decoder
+from nd_train.commands.ready_configurations import ready_configurations, with_ready_configurations
 
 
 def test_the_package_exports_its_names():
     assert sorted(nd_train.__all__) == [
         *("LongitudinalDataModule", "MILightningModule", "NeuralDataModule", "NeuralDecoder", "__version__")
     ]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("--help", "--version", "fit --help", "fit --config longitudinal --help", "finetune --help", "doctor --help"),
+        *("report --help", "quickstart --help"),
+    ],
+)
+def test_help_comes_at_once_without_what_training_needs(words):
+    program = (
+        "import sys\nfrom nd_train.cli import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
+        "print(sorted({'torch', 'lightning', 'numpy', 'nd_data', 'nd_models'} & set(sys.modules)), file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", program, *words.split()]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603  # our own words
+    assert done.stdout.strip()
+    assert done.stderr.strip() == "[]"
+
+
+def test_what_the_package_exports_is_found_and_what_it_does_not_is_an_error():
+    assert set(nd_train.__all__) <= set(dir(nd_train))
+    assert nd_train.NeuralDecoder is NeuralDecoder
+    with pytest.raises(AttributeError, match="module 'nd_train' has no attribute 'NeuralEncoder'"):
+        nd_train.NeuralEncoder  # noqa: B018
 
 
 def test_there_are_ready_configurations_for_both_architectures():
@@ -94,7 +119,7 @@ def test_the_notes_of_an_error_are_printed_below_it(capsys, monkeypatch):
         error.add_note("while reading")
         raise error
 
-    monkeypatch.setattr("nd_train.quickstart.main", fail)
+    monkeypatch.setattr("nd_train.commands.quickstart.main", fail)
     assert main(["quickstart"]) == 1
     assert capsys.readouterr().err.splitlines()[:2] == ["error: no such thing", "  while reading"]
 

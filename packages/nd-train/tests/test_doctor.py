@@ -1,6 +1,7 @@
 """``nd-train doctor`` as a command: a sound run passes quietly, an unsound one ends with exit code 1."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -8,8 +9,9 @@ import yaml
 
 from nd_data import Data, Interval
 from nd_train.cli import main
-from nd_train.doctor_findings import Finding, Findings
-from nd_train.doctor_model import check_readouts, check_times, check_vocabulary
+from nd_train.doctor import examine
+from nd_train.doctor.findings import Finding, Findings
+from nd_train.doctor.model import check_readouts, check_times, check_vocabulary
 from nd_train.neural_decoder import NeuralDecoder
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -36,6 +38,14 @@ def report(capsys, *words):
 
 def levels(printed):
     return {(one["level"], one["check"]) for one in printed["findings"] if one["level"] != "ok"}
+
+
+def test_in_python_what_lightning_calls_of_old_names_is_no_warning_of_ours(words, monkeypatch):
+    monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "all")  # each time, not only once a process
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        findings = examine(words, steps=0)
+    assert findings.count("problem") == 0
 
 
 def test_a_sound_run_passes_quietly_with_figures_of_what_it_takes_and_leaves_nothing(words, capsys, tmp_path):

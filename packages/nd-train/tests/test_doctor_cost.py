@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from nd_train import NeuralDataModule, NeuralDecoder
-from nd_train import doctor_cost as cost
-from nd_train.doctor_findings import Findings
+from nd_train.doctor import cost
+from nd_train.doctor.findings import Findings
 
 
 def ready(recordings, multitask, model, batch_size):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from nd_data import ArrayDict, Interval
-from nd_train.doctor_findings import Findings
-from nd_train.doctor_splits import check_splits
-from nd_train.doctor_units import check_spikes, check_unit_ids
+from nd_train.doctor.findings import Findings
+from nd_train.doctor.splits import check_splits
+from nd_train.doctor.units import check_spikes, check_unit_ids
 
 
 def found_in_splits(*recordings, window=1.0):
@@ -134,7 +134,7 @@ def test_windows_without_spikes_are_a_warning(make_recording):
 
 
 def test_recordings_that_share_a_session_id_are_a_problem(make_recording, recordings, multitask):
-    from nd_train.doctor_recordings import read_recordings
+    from nd_train.doctor.recordings import read_recordings
 
     one, other = read_recordings(recordings, multitask)
     other.known = one.known

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from nd_data import Interval
 from nd_models import MODALITY_REGISTRY, DataType, ModalitySpec
 from nd_models.loss import CrossEntropyLoss, MultilabelCrossEntropyLoss
-from nd_train.doctor_classes import check_classes
-from nd_train.doctor_findings import Findings
-from nd_train.doctor_targets import check_presence, check_targets
-from nd_train.doctor_time import follows_time
+from nd_train.doctor.classes import check_classes
+from nd_train.doctor.findings import Findings
+from nd_train.doctor.follows_time import follows_time
+from nd_train.doctor.targets import check_presence, check_targets
 
 VELOCITY = MODALITY_REGISTRY["cursor_velocity_2d"]
 STATE = ModalitySpec(
@@ -174,10 +174,10 @@ def test_weights_and_eval_intervals_that_select_nothing_are_reported(make_record
     recording.data.late = Interval(90.0, 95.0)
     recording.data.early = Interval(5.0, 10.0)
     assert "late holds no target of train" in found(recording, weights={"late": 2.0})["warning", "targets weights"].what
-    wrong = found(recording, weights={"reachs": 2.0})["problem", "targets weights"]
+    wrong = found(recording, weights={"reach": 2.0})["problem", "targets weights"]
     assert "did you mean 'reaches'" in wrong.what
     assert ("problem", "targets weights") in found(recording, weights={"domain": 0.0})
     nothing = found(recording, eval_interval="early")
     assert "early holds no target of valid and test" in nothing["warning", "targets eval_interval"].what
     assert ("problem", "targets present") in nothing
-    assert "did you mean" in found(recording, eval_interval="reachs")["problem", "targets eval_interval"].what
+    assert "did you mean" in found(recording, eval_interval="reach")["problem", "targets eval_interval"].what

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from nd_train import NeuralDataModule, NeuralDecoder
-from nd_train.atomic_checkpoint import AtomicCheckpointIO
 from nd_train.callbacks import LastCheckpoint, MultiTaskDecodingStitchEvaluator, StepSeeds
-from nd_train.whole_checkpoints import inspect
+from nd_train.checkpoints.atomic_checkpoint import AtomicCheckpointIO
+from nd_train.checkpoints.whole_checkpoints import inspect
 
 
 @pytest.fixture
@@ -74,6 +75,19 @@ def test_with_it_every_callbacks_checkpoints_are_written_atomically(fit, tmp_pat
     fit(LastCheckpoint(), ModelCheckpoint(tmp_path / "steps", every_n_train_steps=5, filename="{step}"))
     assert any(path.endswith("step=5.ckpt") for path in written)
     assert any(path.endswith("last.ckpt") for path in written)
+
+
+def test_the_state_before_is_kept_also_where_another_plugin_writes_into_the_old_file(fit, tmp_path):
+    class InPlace(TorchCheckpointIO):
+        def save_checkpoint(self, checkpoint, path, storage_options=None):
+            path.parent.mkdir(exist_ok=True)
+            with path.open("wb") as stream:
+                torch.save(checkpoint, stream)
+
+    folder = fit(LastCheckpoint(every_n_steps=3), plugins=[InPlace()])
+    assert steps(folder)["last.ckpt"] == 7
+    (before,) = (name for name in steps(folder) if name != "last.ckpt")
+    assert before == f"last-{steps(folder)[before]:08d}.ckpt"
 
 
 def test_a_failed_write_ends_the_run_and_leaves_the_old_checkpoint(fit, monkeypatch, tmp_path):

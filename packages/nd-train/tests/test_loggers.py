@@ -7,7 +7,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from nd_train import loggers
 from nd_train.cli import main
-from nd_train.run_trainer import RunTrainer
+from nd_train.commands.run_trainer import RunTrainer
 
 
 def trainer(tmp_path, **keywords):

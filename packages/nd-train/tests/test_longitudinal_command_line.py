@@ -3,11 +3,11 @@
 import pytest
 import yaml
 
-from nd_train.decoder_command_line import DecoderCommandLine
-from nd_train.lightning_commands import command_line_of
+from nd_train.commands.decoder_command_line import DecoderCommandLine
+from nd_train.commands.lightning_commands import command_line_of
+from nd_train.commands.ready_configurations import ready_configurations
 from nd_train.longitudinal import LongitudinalSettings
 from nd_train.longitudinal.command_line import LongitudinalCommandLine, configured_forecaster, scores_table
-from nd_train.ready_configurations import ready_configurations
 
 READY = ready_configurations()
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import nn
 
 from nd_models import POYO, POYOPlus
@@ -290,3 +291,33 @@ def test_a_checkpoint_with_code_is_refused_and_the_code_does_not_run(checkpoint,
     with pytest.raises(Exception, match=r"(?i)weights.only"):
         NeuralDecoder.load_from_checkpoint(tmp_path / "trap.ckpt")
     assert not (tmp_path / "mark").exists()
+
+
+@pytest.mark.parametrize("architecture", ["POYO", "POYOPlus"])
+def test_targets_are_not_rounded_to_the_half_precision_of_predictions(initialised, architecture):
+    model, data = initialised(architecture, batch_size=2)
+    batch = next(iter(data.train_dataloader()))
+    module = NeuralDecoder(model)
+    outputs = model(**batch["model_inputs"], unpack_output=False)
+    several = isinstance(outputs, dict)
+    half = {task: one.bfloat16() for task, one in outputs.items()} if several else outputs.bfloat16()
+    widened = {task: one.float() for task, one in half.items()} if several else half.float()
+    loss, expected = (module.compute_loss(one, batch)[0] for one in (half, widened))
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, expected, rtol=1e-6, atol=0)
+
+
+def test_a_batch_without_any_target_changes_nothing_also_where_gradients_are_scaled(
+    initialised, make_trainer, monkeypatch
+):
+    model, data = initialised(batch_size=4)
+    module = NeuralDecoder(model, optimizer="adamw", lr=0.1)
+    nothing = torch.zeros((), requires_grad=True)
+    monkeypatch.setattr(module, "compute_loss", lambda outputs, batch: (nothing, {}))
+    before = {name: value.detach().clone() for name, value in model.named_parameters()}
+    precision = MixedPrecision("16-mixed", "cpu", scaler=torch.amp.GradScaler("cpu"))
+    trainer = make_trainer(max_steps=2, limit_val_batches=0, plugins=[precision])
+    with pytest.warns(UserWarning, match="`training_step` returned `None`"):
+        trainer.fit(module, datamodule=data)
+    for name, value in model.named_parameters():
+        assert torch.equal(value, before[name]), name

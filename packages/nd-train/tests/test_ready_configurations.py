@@ -9,7 +9,7 @@ import yaml
 from nd_data import ArrayDict, Data, Interval, IrregularTimeSeries
 from nd_models import model_from_config
 from nd_train.cli import main
-from nd_train.ready_configurations import ready_configurations
+from nd_train.commands.ready_configurations import ready_configurations
 
 READY = ready_configurations()
 LARGE = {"poyo_1", "poyo_plus", "calcium_poyo_plus"}

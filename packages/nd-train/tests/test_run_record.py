@@ -12,7 +12,7 @@ import nd_train
 from nd_data import Data
 from nd_train import run_record
 from nd_train.cli import main
-from nd_train.ready_configurations import ready_configurations
+from nd_train.commands.ready_configurations import ready_configurations
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 

@@ -8,9 +8,9 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, ModelParallelStrategy
 
 from nd_optim import SparseLamb
+from nd_train.commands.run_trainer import RunTrainer
 from nd_train.multitask_loss import in_precision_of
 from nd_train.run_folder import run_folder
-from nd_train.run_trainer import RunTrainer
 from nd_train.sharding import FullyShardedStrategy, check_whole_tensors, data_parallel_mesh
 
 

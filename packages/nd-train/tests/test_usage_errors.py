@@ -3,10 +3,10 @@
 import pytest
 
 from nd_train.cli import COMMANDS, main
-from nd_train.command_help import PAGES, VERBS
-from nd_train.decoder_command_line import DecoderCommandLine
-from nd_train.finetune import FinetuneCommandLine
-from nd_train.usage_errors import UsageError, check_options, option_names, readable
+from nd_train.commands.command_help import PAGES, VERBS
+from nd_train.commands.decoder_command_line import DecoderCommandLine
+from nd_train.commands.finetune_command_line import FinetuneCommandLine
+from nd_train.commands.usage_errors import UsageError, check_options, option_names, readable
 
 DATA = ["--data.root=nowhere", "--data.config=nothing.yaml"]
 whole_run = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -57,9 +57,11 @@ def parser_of(verb, monkeypatch):
         raise UsageError("enough")
 
     monkeypatch.setattr(kind, "parse_arguments", keep)
+    word = "fit" if verb == "finetune" else verb
     with pytest.raises(UsageError, match="enough"):
-        kind(["fit"])
-    return found["fit" if verb == "finetune" else verb]
+        kind([word])
+    assert set(found) == {word}  # no other parser was built
+    return found[word]
 
 
 @whole_run

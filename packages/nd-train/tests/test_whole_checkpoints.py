@@ -11,9 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nd_train.atomic_checkpoint import AtomicCheckpointIO, remove_unfinished, unfinished_name
-from nd_train.resumed_run import go_on_with_last_run, last_run
-from nd_train.whole_checkpoints import damage, inspect, newest_whole_checkpoint
+from nd_train.checkpoints.atomic_checkpoint import AtomicCheckpointIO, remove_unfinished, unfinished_name
+from nd_train.checkpoints.resumed_run import go_on_with_last_run, last_run
+from nd_train.checkpoints.whole_checkpoints import damage, inspect, newest_whole_checkpoint
 
 
 def state(step, **more):

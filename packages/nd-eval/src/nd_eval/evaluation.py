@@ -113,7 +113,8 @@ class DecodingStitchEvaluation(_StitchEvaluation[DataForDecodingStitchEvaluator]
         session_ids: The recordings to evaluate; a batch with another one is an error, and those without an evaluated
             time are named in the result. None takes what comes.
         metric: A metric of the table by name, a torchmetrics metric, or several by name; each recording gets its own
-            copy. None scores continuous targets by R² and classes by balanced accuracy.
+            copy. None scores targets that are floats by R² and classes, integers, by balanced accuracy; labels of 0 and
+            1 that are kept as floats beside logits want a metric.
         task: What the readout is called in the result.
         tolerance: Times closer than this many seconds are one time.
         in_order: Whether the windows of each recording come in the order of their starts; memory then holds one value
@@ -176,7 +177,7 @@ class MultiTaskDecodingStitchEvaluation(_StitchEvaluation[DataForMultiTaskDecodi
     Args:
         metrics: Metrics by recording, task and name. A recording that is not among them is an error; a task without
             metrics is stitched but not scored. The metrics are copied, never changed. None takes what comes and scores
-            continuous targets by R² and classes by balanced accuracy.
+            targets that are floats by R² and classes, integers, by balanced accuracy.
         task_ids: The modality id of each task, as in ``decoder_indices``; 0 is padding.
         tolerance: Times closer than this many seconds are one time.
         in_order: As for :class:`DecodingStitchEvaluation`.

@@ -80,7 +80,12 @@ def score_traces(
 
 
 def default_metrics(targets: Tensor) -> dict[str, torchmetrics.Metric]:
-    """R² for continuous targets, balanced accuracy for classes."""
+    """R² for continuous targets, balanced accuracy for classes.
+
+    The dtype says which they are, never the values: floats that happen to be 0 and 1 in one recording may be other
+    numbers in the next, and the two would be scored by different metrics. Labels that hold or do not, kept as floats
+    beside logits, want a metric of their own, or integers.
+    """
     name = "r2" if targets.is_floating_point() else "balanced_accuracy"
     return {name: build_metric(name)}
 

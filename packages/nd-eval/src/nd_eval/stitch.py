@@ -11,6 +11,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from nd_eval.grid_runs import GridRuns
 from nd_eval.time_groups import TimeGroups, group_times
 
 _BLOCK = 1 << 14  # times
@@ -81,6 +82,9 @@ def pool(values: Tensor, groups: TimeGroups, *, weights: Tensor | None = None) -
     """
     if values.is_floating_point():
         few = values[:1].numel() <= _FEW_COLUMNS
+        runs = groups.runs
+        if runs is not None and weights is None and (few or (runs.increment == 1 and runs.steps <= len(values))):
+            return _add_runs(values, groups, runs)
         return (_add_up if groups.numbers is not None and few else _pool_means)(values, groups, weights)
     if len(groups) == 0 or values.numel() == 0:
         return values.new_empty((len(groups), *values.shape[1:]))
@@ -95,6 +99,17 @@ def check_weights(weights: Tensor, count: int) -> None:
         raise ValueError(f"weights must have one entry per value, shape ({count},); found {tuple(weights.shape)}")
     if not bool((torch.isfinite(weights) & (weights >= 0)).all()):
         raise ValueError("weights must be finite and 0 or more")
+
+
+def _add_runs(values: Tensor, groups: TimeGroups, runs: GridRuns) -> Tensor:
+    """Means of values on the CPU that come in runs of regular times."""
+    columns = math.prod(values.shape[1:])
+    sums = runs.totals(values.reshape(values.shape[0], columns).contiguous())
+    if columns == 2:
+        sums.view(-1).div_(groups.size_pairs)  # as one long row, which is faster than row by row
+    else:
+        sums.div_(groups.sizes.unsqueeze(1))
+    return sums.to(values.dtype).reshape(len(groups), *values.shape[1:])
 
 
 def _add_up(values: Tensor, groups: TimeGroups, weights: Tensor | None) -> Tensor:
@@ -185,13 +200,17 @@ def _along(row: Tensor, like: Tensor) -> Tensor:
 
 def _pool_votes(labels: Tensor, groups: TimeGroups, weights: Tensor | None) -> Tensor:
     """Winning class of each group, (U,) int64, for labels (N,) int64 as they were given."""
-    if groups.numbers is not None and weights is None:
+    two_at_most = weights is None and int(groups.sizes.max()) <= 2  # one vote wins, and of two votes the smaller class
+    if two_at_most and groups.runs is not None:
+        return groups.runs.smallest(labels, int(labels.max()))
+    numbers = groups.numbers
+    if numbers is not None and weights is None:
         lowest, highest = (int(end) for end in labels.aminmax())
-        if int(groups.sizes.max()) <= 2:  # one vote wins, and of two votes the smaller class
-            return torch.full((len(groups),), highest).scatter_reduce_(0, groups.numbers, labels, "amin")
+        if two_at_most:
+            return torch.full((len(groups),), highest).scatter_reduce_(0, numbers, labels, "amin")
         spread = highest - lowest + 1
         if spread * len(groups) <= _VOTES_PER_VALUE * labels.numel():
-            pairs = groups.numbers * spread
+            pairs = numbers * spread
             pairs += labels
             pairs -= lowest
             votes = torch.bincount(pairs, minlength=spread * len(groups))

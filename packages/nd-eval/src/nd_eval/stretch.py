@@ -210,7 +210,8 @@ class Stretch:
 
     def _stitched(self, values: CollectedValues) -> StitchedTrace:
         tolerance = self.effective_tolerance
-        groups = group_times(values.timestamps, tolerance=tolerance)
+        parts = values.window_sizes if bool((values.window_sizes > 0).all()) else None
+        groups = group_times(values.timestamps, tolerance=tolerance, parts=parts)
         repeats = repeats_of_windows(groups, values.window_starts, values.window_sizes, tolerance=tolerance)
         pooled = []
         for column in (values.preds, values.targets):

@@ -8,6 +8,7 @@ Shape legend: ``N`` times, ``G`` steps from the first to the last.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -43,24 +44,31 @@ def regular_steps(times: Tensor, *, tolerance: float) -> RegularSteps | None:
         tolerance: Times closer than this many seconds are one time.
     """
     first, last = (float(end) for end in times.aminmax())
-    # Neighbours in time stand side by side where windows come whole; of times in any order, some of a sample are.
-    sample = torch.cat([times[:_SAMPLE], times[:: -(-times.numel() // _SAMPLE)]])
-    tried = None
-    for seen in (sample[:_FIRST], sample):
-        least = _least_gap(seen, tolerance)
-        if least is None or least == tried:
-            continue
-        tried = least
-        step = _refined(least, sample - first, tolerance)
-        if step < 2.0 * tolerance or last - first > _STEPS_PER_TIME * times.numel() * step:
-            continue
-        steps = _steps(times, first, last, step, tolerance)
+    for step in likely_steps(times, first, last, tolerance=tolerance):
+        steps = steps_at(times, first, last, step, tolerance)
         if steps is not None:
             return steps
     return None
 
 
-def _steps(times: Tensor, first: float, last: float, step: float, tolerance: float) -> RegularSteps | None:
+def likely_steps(times: Tensor, first: float, last: float, *, tolerance: float) -> Iterator[float]:
+    """Steps, in seconds, at which times from the first to the last may lie, found from a sample of them."""
+    # Neighbours in time stand side by side where windows come whole; of times in any order, some of a sample are.
+    tried = None
+    for head, spread in ((_FIRST, _FIRST), (_SAMPLE, _SAMPLE)):
+        sample = torch.cat([times[:head], times[:: -(-times.numel() // spread)]])
+        least = _least_gap(sample[:_FIRST] if head == _FIRST else sample, tolerance)
+        if least is None:
+            continue
+        step = _refined(least, sample - first, tolerance)
+        if step == tried:
+            continue
+        tried = step
+        if step >= 2.0 * tolerance and last - first <= _STEPS_PER_TIME * times.numel() * step:
+            yield step
+
+
+def steps_at(times: Tensor, first: float, last: float, step: float, tolerance: float) -> RegularSteps | None:
     """The step on which each time lies; None if one lies beside."""
     count = round((last - first) / step) + 1
     numbers = torch.empty(times.shape, dtype=torch.int64)

@@ -5,13 +5,15 @@ Shape legend: ``N`` values, ``U`` distinct times.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from nd_eval.time_grid import regular_steps
+from nd_eval.grid_runs import GridRuns, runs_on_grid
+from nd_eval.time_grid import likely_steps, steps_at
 
 # Below this many values a comparison sort is as fast as anything.
 _WORTH_A_ROUGH_SORT = 1 << 15
@@ -32,17 +34,24 @@ class TimeGroups:
         timestamps: The earliest time of each group, (U,), in the dtype of the input.
         sorted_order: Positions of the values, group after group, (N,) int64; None where they came so, or where
             ``numbers`` tell.
-        numbers: Group of each value in the order in which the values were given, (N,) int64, where it is known without
-            an order.
+        known_numbers: Group of each value in the order in which the values were given, (N,) int64, where it is known
+            without an order.
+        runs: The runs in which the values lie on regular steps, where they are known to.
     """
 
     sizes: Tensor
     timestamps: Tensor
     sorted_order: Tensor | None
-    numbers: Tensor | None = None
+    known_numbers: Tensor | None = None
+    runs: GridRuns | None = None
 
     def __len__(self) -> int:
         return self.sizes.numel()
+
+    @cached_property
+    def numbers(self) -> Tensor | None:
+        """Group of each value in the order in which the values were given, (N,) int64; None if it takes an order."""
+        return self.known_numbers if self.runs is None else self.runs.numbers(int(self.sizes.sum()))
 
     @cached_property
     def order(self) -> Tensor | None:
@@ -80,7 +89,7 @@ class TimeGroups:
         return torch.empty_like(self.group).index_copy_(0, self.order, self.group)
 
 
-def group_times(timestamps: Tensor, *, tolerance: float) -> TimeGroups:
+def group_times(timestamps: Tensor, *, tolerance: float, parts: Tensor | None = None) -> TimeGroups:
     """Sort times and group those that are closer than a tolerance.
 
     A group ends where the gap to the next sorted time is the tolerance or more, so nothing depends on where a rounding
@@ -91,6 +100,8 @@ def group_times(timestamps: Tensor, *, tolerance: float) -> TimeGroups:
     Args:
         timestamps: Times in seconds; floating point or integer. Shape: (N,).
         tolerance: Times closer than this many seconds are one time; 0 groups equal times only.
+        parts: How many times, one after the other, come from each window: a hint that may be wrong, and changes nothing
+            but how long it takes. (W,) int64.
 
     Raises:
         ValueError: the times are not one row of finite numbers, or the tolerance is negative or not finite.
@@ -98,7 +109,7 @@ def group_times(timestamps: Tensor, *, tolerance: float) -> TimeGroups:
     """
     _check(timestamps, tolerance)
     times = timestamps.to(torch.float64) if timestamps.is_floating_point() else timestamps
-    regular = _regular_groups(times, tolerance, timestamps.dtype)
+    regular = _regular_groups(times, tolerance, timestamps.dtype, parts)
     if regular is not None:
         return regular
     if _ascends(times):
@@ -109,19 +120,33 @@ def group_times(timestamps: Tensor, *, tolerance: float) -> TimeGroups:
     return TimeGroups(_lengths(first, times.numel()), distinct.to(timestamps.dtype), order)
 
 
-def _regular_groups(times: Tensor, tolerance: float, dtype: torch.dtype) -> TimeGroups | None:
+def _regular_groups(times: Tensor, tolerance: float, dtype: torch.dtype, parts: Tensor | None) -> TimeGroups | None:
     """Groups of times at a constant step; None where they are not."""
     if times.device.type != "cpu" or times.dtype != torch.float64 or times.numel() < 2 or tolerance == 0.0:
         return None
-    found = regular_steps(times, tolerance=tolerance)
-    if found is None:
-        return None
-    numbers, sizes, earliest = found
-    taken = sizes > 0
-    if not bool(taken.all()):
-        numbers = (taken.cumsum(0) - 1).index_select(0, numbers)
-        sizes, earliest = sizes[taken], earliest[taken]
-    return TimeGroups(sizes, earliest.to(dtype), None, numbers)
+    first, last = (float(end) for end in times.aminmax())
+    starts = None if parts is None else parts.cumsum(0).sub_(parts)
+    for step in likely_steps(times, first, last, tolerance=tolerance):
+        runs = runs_on_grid(times, first, last, step, tolerance=tolerance, starts=starts)
+        if runs is not None:
+            return _groups_of_runs(runs, times, dtype)
+        found = steps_at(times, first, last, step, tolerance)
+        if found is not None:
+            numbers, sizes, earliest = found
+            taken = sizes > 0
+            if not bool(taken.all()):
+                numbers = (taken.cumsum(0) - 1).index_select(0, numbers)
+                sizes, earliest = sizes[taken], earliest[taken]
+            return TimeGroups(sizes, earliest.to(dtype), None, numbers)
+    return None
+
+
+def _groups_of_runs(runs: GridRuns, times: Tensor, dtype: torch.dtype) -> TimeGroups:
+    sizes = runs.sizes()
+    if int(torch.count_nonzero(sizes)) < sizes.numel():
+        taken = torch.nonzero(sizes).flatten()
+        runs, sizes = replace(runs, taken=taken), sizes.index_select(0, taken)
+    return TimeGroups(sizes, runs.smallest(times, torch.inf).to(dtype), None, runs=runs)
 
 
 _Groups = tuple[Tensor | None, Tensor, Tensor]  # order, places where groups begin, earliest times
@@ -260,7 +285,7 @@ def _check(timestamps: Tensor, tolerance: float) -> None:
     if not 0.0 <= tolerance < float("inf"):
         raise ValueError(f"tolerance must be a finite number of seconds, 0 or more; found {tolerance}")
     # Infinities and NaN reach the ends of the range: two numbers tell, and the search waits until there is a culprit.
-    if timestamps.numel() == 0 or bool(torch.isfinite(torch.stack(timestamps.aminmax())).all()):
+    if timestamps.numel() == 0 or all(math.isfinite(float(end)) for end in timestamps.aminmax()):
         return
     wrong = torch.nonzero(~torch.isfinite(timestamps)).flatten()
     raise ValueError(

@@ -136,8 +136,8 @@ def _by_recording(
 
     A recording that is seen but has no output is among them, with no value.
     """
-    # A sum is finite only of finite times: one quick pass tells for most.
-    doubtful = time_error > LARGEST_TIME_ERROR or not math.isfinite(float(timestamps.sum()))
+    # A sum is finite only of finite times: one quick pass tells for most. A rounding above 0 has told already.
+    doubtful = not time_error <= LARGEST_TIME_ERROR or (time_error == 0 and not math.isfinite(float(timestamps.sum())))
     if seen and not doubtful and recordings.count(recordings[0]) == len(recordings):
         values = CollectedValues(timestamps, preds, targets, None, starts, counts)
         yield WindowOutputs(recordings[0], task, values, time_error)

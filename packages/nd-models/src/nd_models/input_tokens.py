@@ -76,6 +76,7 @@ class InputTokens:
         self.sequence_length = sequence_length
         self._known: ConstantArrays[UnitTokens] = ConstantArrays()
         self._types: dict[int, NDArray[np.int64]] = {}
+        self._layouts: dict[int, tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
 
     def __call__(self, data: "Data", embedding: "InfiniteVocabEmbedding", known: Mapping[str, Any]) -> dict[str, Any]:
         """The tokens of a window's units and spikes.
@@ -180,11 +181,21 @@ class InputTokens:
             longest = self._types[units] = constant_array(types)
         return longest[:tokens]
 
+    def _layout(self, units: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        # Unit and time of each unit token, for a number of units.
+        layout = self._layouts.get(units)
+        if layout is None:
+            if len(self._layouts) >= _REMEMBERED_NUMBERS_OF_UNITS:
+                self._layouts.clear()
+            _, index, times = create_start_end_unit_tokens(range(units), 0.0, self.sequence_length)
+            layout = self._layouts[units] = constant_array(index), constant_array(times)
+        return layout
+
     def _unit_tokens(self, unit_ids: Any, embedding: "InfiniteVocabEmbedding") -> UnitTokens:
         known = self._known.find(unit_ids)
         if known is not None and known.vocabulary is embedding.vocab:
             return known
-        _, units, times = create_start_end_unit_tokens(unit_ids, 0.0, self.sequence_length)
+        units, times = self._layout(len(unit_ids))
         row_of_unit = np.asarray(embedding.tokenizer(unit_ids), dtype=np.int64)
         tokens = UnitTokens(embedding.vocab, row_of_unit, row_of_unit[units], times)
         if isinstance(unit_ids, np.ndarray):

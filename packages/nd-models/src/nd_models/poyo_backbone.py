@@ -28,6 +28,8 @@ from nd_models.nn import (
     RotaryTimeEmbedding,
 )
 from nd_models.nn.feedforward import normed_feed_forward
+from nd_models.nn.followers import is_followed
+from nd_models.nn.fused import as_now
 from nd_models.nn.packing import equal_windows, packing
 from nd_models.packed_tokens import packed_tokens
 from nd_models.readout import ReadoutPaths
@@ -244,7 +246,9 @@ class PoyoBackbone(DecoderModel):
 
     def _run(self, stage: Callable[..., Tensor], *arguments: Any) -> Tensor:
         if self._checkpoints and torch.is_grad_enabled():
-            result: Tensor = checkpoint(stage, *arguments, use_reentrant=False)
+            # What the layers are computed by must be the same when they are computed again.
+            contexts: Any = {} if is_followed() else {"context_fn": as_now}
+            result: Tensor = checkpoint(stage, *arguments, use_reentrant=False, **contexts)
             return result
         return stage(*arguments)
 

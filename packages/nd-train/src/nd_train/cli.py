@@ -7,25 +7,24 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from nd_data.nearest_names import nearest_names
 from nd_train.__about__ import __version__
-from nd_train.command_help import overview
-from nd_train.usage_errors import UsageError
+from nd_train.commands.command_help import overview
+from nd_train.commands.usage_errors import UsageError
 
 USER_ERRORS = (ValueError, KeyError, TypeError, FileNotFoundError, FileExistsError, PermissionError)
 
-_LIGHTNING = "nd_train.lightning_commands"
+_LIGHTNING = "nd_train.commands.lightning_commands"
 
 COMMANDS = {
     "fit": _LIGHTNING,
     "validate": _LIGHTNING,
     "test": _LIGHTNING,
     "predict": _LIGHTNING,
-    "finetune": "nd_train.finetune",
-    "export": "nd_train.export",
+    "finetune": "nd_train.commands.finetune",
+    "export": "nd_train.commands.export",
     "doctor": "nd_train.doctor",
     "report": "nd_train.report",
-    "quickstart": "nd_train.quickstart",
+    "quickstart": "nd_train.commands.quickstart",
 }
 """The module of each word; its ``main`` takes the words behind it and returns the exit code."""
 
@@ -49,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _quieten()
         if word not in COMMANDS and not word.startswith("-"):
+            from nd_data.nearest_names import nearest_names
+
             near = nearest_names(word, COMMANDS)
             meant = f" (did you mean {near[0]}?)" if near else ""
             raise UsageError(f"unknown command {word!r}{meant}; commands are {', '.join(COMMANDS)}")

@@ -81,8 +81,12 @@ class LossAcrossRanks:
         """Forget the gradients, all zero, of readouts of tasks that no rank had since the last optimizer step.
 
         An optimizer leaves a parameter without a gradient alone, and moves one whose gradient is zero: by its decay and
-        its momentum. Call it before each step.
+        its momentum. Where no rank had any target at all, none of the model's parameters has a gradient then, as on one
+        process. Call it before each step.
         """
+        if self._readouts and not self._used:
+            for parameter in self.model.parameters():
+                parameter.grad = None
         for readout in self._readouts:
             for task, projection in readout.projections.items():
                 if task not in self._used:

@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 from nd_eval import DataForDecodingStitchEvaluator, DataForMultiTaskDecodingStitchEvaluator, StitchedTrace
 from nd_models import DecoderModel, ModalitySpec, MultitaskDecoderModel, model_from_config
+from nd_models.multitask_poyo_backbone import MultitaskPoyoBackbone
 from nd_train.callbacks.prediction_traces import PredictionTraces
+from nd_train.checkpoints.plain_checkpoint import PlainCheckpointModule
 from nd_train.learning_rate import SCHEDULES, Schedule, global_batch_size, rate_factor, run_length
 from nd_train.loss_across_ranks import LossAcrossRanks
-from nd_train.multitask_loss import multitask_loss
+from nd_train.multitask_loss import in_precision_of, multitask_loss
 from nd_train.optimizers import CUSTOM, OptimizerFactory, ParameterGroups, build_optimizer, check_optimizer
-from nd_train.plain_checkpoint import PlainCheckpointModule
 from nd_train.precision import check_precision
 from nd_train.sharding import check_whole_tensors, data_parallel_mesh, shard_model
 
@@ -190,15 +191,13 @@ class NeuralDecoder(PlainCheckpointModule):
                 readout_specs=self.model.readout_specs,
             )
         mask = batch["model_inputs"]["output_mask"]
-        targets, weights = batch["target_values"][mask], batch["target_weights"][mask]
-        if targets.is_floating_point():
-            targets = targets.to(outputs.dtype)
+        targets, weights = in_precision_of(outputs, batch["target_values"][mask], batch["target_weights"][mask])
         readout = cast("ModalitySpec", self.model.readout_spec)
-        return readout.loss_fn(outputs[mask], targets, weights.to(outputs.dtype)), {}
+        return readout.loss_fn(outputs[mask], targets, weights), {}
 
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:  # noqa: ARG002  # Lightning's signature
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:  # noqa: ARG002  # Lightning's
         """One step: forward, loss, logs (``train_loss`` and, for several tasks, ``train_loss/<task>``)."""
-        outputs = self.model(**batch["model_inputs"], unpack_output=False)
+        outputs = self.model(**batch["model_inputs"], **_output_counts(self.model, batch), unpack_output=False)
         if self._across_ranks is None:
             loss, task_losses = self.compute_loss(outputs, batch)
             value = loss
@@ -208,7 +207,8 @@ class NeuralDecoder(PlainCheckpointModule):
         windows = len(batch["session_id"])
         self.log("train_loss", value, prog_bar=True, batch_size=windows)
         self.log_dict({f"train_loss/{task}": value for task, value in task_losses.items()}, batch_size=windows)
-        return loss
+        # The scaler of 16-mixed refuses a step without any gradient.
+        return None if loss.grad_fn is None and getattr(self.trainer.precision_plugin, "scaler", None) else loss
 
     def validation_step(  # type: ignore[override]  # Lightning hands any output on to callbacks
         self,
@@ -247,7 +247,8 @@ class NeuralDecoder(PlainCheckpointModule):
 
         Returns:
             By recording and task: absolute times in seconds, ascending and each once, with predictions and targets.
-            The task of a model with one readout is ``"readout"``. On every rank those of all.
+            The task of a model with one readout has its name in the data module's configuration, or is ``"readout"``
+            without one. On every rank those of all.
 
         Example (a data module as `NeuralDataModule`)::
 
@@ -384,6 +385,15 @@ def _of_parts(parameters: Mapping[str, nn.Parameter], parts: tuple[str, ...]) ->
         for name, parameter in parameters.items()
         if any(name == part or name.startswith(f"{part}.") for part in parts)
     ]
+
+
+def _output_counts(model: DecoderModel, batch: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    """What spares CUDA asking how many queries there are of each task: the targets are as many. Nothing elsewhere."""
+    targets = batch["target_values"]
+    takes_counts = isinstance(model, MultitaskPoyoBackbone) and set(targets) <= set(model.readout_specs)
+    if not takes_counts or batch["model_inputs"]["output_decoder_index"].device.type != "cuda":
+        return {}
+    return {"output_counts": {task: len(values) for task, values in targets.items() if len(values)}}
 
 
 def _as_model(model: nn.Module | Mapping[str, Any]) -> DecoderModel:

@@ -20,8 +20,8 @@ from lightning.pytorch.cli import SaveConfigCallback
 from nd_data import Data, Dataset
 from nd_data.recording_folder import RecordingFolder
 from nd_data.recording_metadata import RecordingMetadata
+from nd_train.commands.ready_configurations import ready_configurations
 from nd_train.data_module import NeuralDataModule
-from nd_train.ready_configurations import ready_configurations
 from nd_train.run_folder import run_folder
 
 FILE_NAME = "run.json"

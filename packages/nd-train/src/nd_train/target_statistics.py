@@ -3,16 +3,22 @@
 D channels of a readout.
 """
 
+import pickle  # for the name of an error: nothing is unpickled
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from nd_data import Data, Dataset, isin_interval
 from nd_data.configuration import ConfigurationLike
 from nd_data.configuration_source import ConfigurationSource
 from nd_models import DataType, ModalitySpec
+
+# What Lightning calls the state of a `NeuralDataModule` in a checkpoint.
+_DATA_MODULE = "NeuralDataModule"
 
 TargetStatistics = dict[str, dict[str, list[float]]]
 """``{readout id: {"mean": D numbers, "std": D numbers}}``, plain values for a checkpoint or a configuration."""
@@ -76,6 +82,22 @@ def with_target_statistics(config: ConfigurationLike, statistics: Mapping[str, A
                 readout.setdefault("normalize_mean", _number_or_channels(measured["mean"]))
                 readout.setdefault("normalize_std", _number_or_channels(measured["std"]))
     return entries
+
+
+def statistics_of_checkpoint(path: str | Path) -> TargetStatistics | None:
+    """What the run that wrote a checkpoint scaled its targets by, so that others scale by the same.
+
+    Args:
+        path: A checkpoint that `nd_models.read_checkpoint` reads.
+
+    Returns:
+        Statistics by readout id; None where the checkpoint says nothing of them, as that of another program.
+    """
+    try:
+        stored = torch.load(path, map_location="cpu", weights_only=True).get(_DATA_MODULE)
+    except pickle.UnpicklingError:
+        return None  # It holds more than plain values, which no checkpoint of ours does.
+    return None if stored is None else dict(stored["target_statistics"])
 
 
 def readout_entries(configuration: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

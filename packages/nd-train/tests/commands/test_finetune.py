@@ -11,6 +11,7 @@ from nd_train.cli import main
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 NEW = "simulated/session_02"
+VELOCITY = "cursor_velocity_2d"
 
 
 @pytest.fixture
@@ -166,3 +167,26 @@ def test_what_makes_no_sense_is_one_error(words, message, nd_train, pretrained, 
     given = [str(pretrained) if word == "PRETRAINED" else word for word in words]
     assert main(["finetune", *given, *data, *nd_train.quiet]) == 1
     assert message in capsys.readouterr().err.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        ([], True),
+        (["--data.normalize=train"], True),
+        ([f"--fresh_readouts=[{VELOCITY}]"], False),
+        (['--data.normalize={"cursor_velocity_2d": {"mean": [9.0, 9.0], "std": [7.0, 7.0]}}'], False),
+    ],
+    ids=["as it was", "would be measured", "anew", "given"],
+)
+def test_targets_are_scaled_as_those_of_the_pretrained_readouts_were(finetune, pretrained, tmp_path, words, kept):
+    scale = {"mean": [1.5, -2.0], "std": [4.0, 0.5]}
+    checkpoint = torch.load(pretrained, weights_only=True)
+    checkpoint["NeuralDataModule"] = {"target_statistics": {VELOCITY: scale}}
+    torch.save(checkpoint, tmp_path / "scaled.ckpt")
+    folder = finetune(*words, "--trainer.limit_val_batches=0", start=tmp_path / "scaled.ckpt", steps=1)
+    (last,) = folder.rglob("last.ckpt")
+    found = torch.load(last, weights_only=True)["NeuralDataModule"]["target_statistics"]
+    assert (found == {VELOCITY: scale}) is kept
+    if "normalize" in "".join(words) and not kept:
+        assert found[VELOCITY]["mean"] == [9.0, 9.0]

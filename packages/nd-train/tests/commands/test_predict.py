@@ -142,3 +142,22 @@ def test_without_a_model_there_is_nothing_to_run(verb, nd_train, three_recording
     data = [f"--data.root={three_recordings}", f"--data.config={nd_train.configuration(['session_00'])}"]
     assert main([verb, *data]) == 1
     assert f"error: nd-train {verb} needs a trained model: nd-train {verb} CHECKPOINT" in capsys.readouterr().err
+
+
+def test_targets_are_scaled_as_those_of_the_run_were(nd_train, predict, pretrained, three_recordings, tmp_path):
+    plain = predict()[SESSION][nd_train.task]
+    checkpoint = torch.load(pretrained, weights_only=True)
+    scale = {"mean": [1.5, -2.0], "std": [4.0, 0.5]}
+    checkpoint["NeuralDataModule"] = {"target_statistics": {nd_train.task: scale}}
+    torch.save(checkpoint, tmp_path / "scaled.ckpt")
+    nd_train(
+        *("predict", tmp_path / "scaled.ckpt", f"--data.root={three_recordings}"),
+        f"--data.config={nd_train.configuration(('session_00',))}",
+        *(f"--output={tmp_path / 'scaled.h5'}", f"--trainer.default_root_dir={tmp_path / 'run'}", *nd_train.quiet),
+    )
+    scaled = read_traces(tmp_path / "scaled.h5")[SESSION][nd_train.task]
+    assert torch.equal(scaled.preds, plain.preds)
+    expected = (plain.targets.double() - torch.tensor(scale["mean"])) / torch.tensor(scale["std"])
+    torch.testing.assert_close(scaled.targets.double(), expected, rtol=1e-5, atol=1e-5)
+    attributes = read_trace_attributes(tmp_path / "scaled.h5")[SESSION][nd_train.task]
+    assert attributes["normalize_std"] == scale["std"]

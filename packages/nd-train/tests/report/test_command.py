@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from nd_train.cli import main
-from nd_train.report import command, leave_report, write_report
+from nd_train.report import leave_report, report_card, write_report
 from nd_train.report.baselines import CEILING, RIDGE, read_baselines, ridge_baselines, write_baselines
 from nd_train.ridge_baseline import ridge_scores
 
@@ -82,14 +82,14 @@ def test_a_report_that_fails_never_fails_the_run(make_run, monkeypatch):
     def fail(*arguments, **keywords):
         raise RuntimeError("out of luck")
 
-    monkeypatch.setattr(command, "score_sheet", fail)
+    monkeypatch.setattr(report_card, "score_sheet", fail)
     said = leave_report(folder, "test")
     assert said.startswith("no report card: RuntimeError: out of luck")
     assert not (folder / "report.html").exists()
 
 
 def test_the_reports_of_a_run_that_just_ended_fits_nothing(make_run, monkeypatch):
-    monkeypatch.setattr(command, "ridge_baselines", lambda settings: pytest.fail("it was fitted"))
+    monkeypatch.setattr(report_card, "ridge_baselines", lambda settings: pytest.fail("it was fitted"))
     folder = make_run("lab/day_1", classes=False)
     assert leave_report(folder, "test") == f"report: {folder / 'report.html'}"
 
@@ -117,6 +117,18 @@ def test_ridge_regression_is_fitted_on_the_runs_recordings_and_kept(make_run, re
     write_report(folder)
     assert read_baselines(folder, "test")[RIDGE][names[0]][VELOCITY]["r2"] == expected[names[0]]
     assert f"{expected[names[0]]:.3f}" in (folder / "report.html").read_text()
+
+
+def test_the_baseline_of_a_model_with_one_readout_is_beside_its_score(recordings, make_model, single):
+    settings = {
+        "data": {"root": str(recordings), "config": single},
+        "model": {"network": make_model("POYO").to_config()},
+    }
+    (found,) = ridge_baselines(settings).values()
+    assert {name: set(tasks) for name, tasks in found.items()} == {
+        "simulated/session_00": {VELOCITY},
+        "simulated/session_01": {VELOCITY},
+    }
 
 
 def test_recordings_that_are_gone_are_named_and_the_report_is_written(make_run):

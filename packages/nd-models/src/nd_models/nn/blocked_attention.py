@@ -3,6 +3,8 @@
 Shapes: S stacks (heads of windows), N queries, M keys, D_h head width.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -12,8 +14,9 @@ _BLOCK = 320
 # With fewer scores than this, PyTorch's own kernel for CPU is quicker than several calls.
 _LEAST_SCORES = 256 * 256
 
-_flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # noqa: SLF001 - nothing public gives its memory
-_flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward  # noqa: SLF001
+# Private, because nothing public gives its memory; without them all attention goes in blocks.
+_flash: Any = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
+_flash_backward: Any = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu_backward", None)
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
@@ -29,7 +32,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         where the softmax is rather computed again.
     """
     stacks, queries, width = query.shape
-    if queries * key.shape[1] < _LEAST_SCORES:
+    if _is_small(queries, key.shape[1]):
         read, denominators = _flash(query[None], key[None], value[None])
         return read[0], denominators[0]
     attended = torch.empty_like(query)
@@ -67,14 +70,14 @@ def attend_backward(
         In the shapes of query, key and value.
     """
     stacks, queries, width = query.shape
-    if queries * key.shape[1] < _LEAST_SCORES:
+    if _is_small(queries, key.shape[1]):
         gradients = _flash_backward(
             gradient[None], query[None], key[None], value[None], attended[None], denominators[None], 0.0, False
         )
         return gradients[0][0], gradients[1][0], gradients[2][0]
     of_query = torch.empty_like(query)
     # Across, because the first factor of a product is copied in another order, and the block is the smaller one.
-    of_key = torch.zeros((stacks, width, key.shape[1]), dtype=key.dtype)
+    of_key = torch.zeros((stacks, width, key.shape[1]), dtype=key.dtype, device=key.device)
     of_value = torch.zeros_like(of_key)
     scale = width**-0.5
     scaled = query * scale
@@ -88,3 +91,7 @@ def attend_backward(
             torch.mul(product(of_scores, key[stack].t()), scale, out=of_query[stack, block])
             of_key[stack] += product(asked.t(), of_scores.t())
     return of_query, of_key.transpose(1, 2).contiguous(), of_value.transpose(1, 2).contiguous()
+
+
+def _is_small(queries: int, keys: int) -> bool:
+    return _flash is not None and _flash_backward is not None and queries * keys < _LEAST_SCORES

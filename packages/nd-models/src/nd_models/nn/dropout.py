@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nd_models.nn.followers import is_followed
+
 _LEVELS = 1 << 16
 
 
@@ -18,7 +20,7 @@ class Dropout(nn.Dropout):
 
     On CPU the probability is rounded to the nearest of 65,536 levels, and the kept values are scaled by the rounded
     probability, so that the mean stays exact. Random numbers come from PyTorch's default generator, as in `nn.Dropout`.
-    On every other device, and under `torch.compile`, this is `nn.Dropout`.
+    On every other device, and under `torch.compile` and function transforms, this is `nn.Dropout`.
     """
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the parent's name
@@ -32,7 +34,7 @@ def dropped(x: Tensor, probability: float) -> Tensor:
     """What `Dropout` makes of `x` while training."""
     if probability == 0.0:
         return x
-    if torch.compiler.is_compiling() or x.device.type != "cpu":
+    if x.device.type != "cpu" or is_followed():
         return functional.dropout(x, probability)
     return x * random_mask(x, probability)
 
@@ -40,7 +42,7 @@ def dropped(x: Tensor, probability: float) -> Tensor:
 def kept(shape: Sequence[int], probability: float) -> Tensor:
     """True where an element stays, drawn as `random_mask` draws; `kept_scale` keeps the mean. On CPU."""
     dropped_levels = _levels(probability)
-    mask = torch.empty(tuple(shape), dtype=torch.bool)
+    mask = torch.empty(tuple(shape), dtype=torch.bool, device="cpu")
     if dropped_levels == _LEVELS:
         return mask.zero_()
     return torch.ge(_draws(mask), dropped_levels - _LEVELS // 2, out=mask)
@@ -55,7 +57,7 @@ def kept_scale(probability: float) -> float:
 def random_mask(like: Tensor, probability: float) -> Tensor:
     """Zeros with the given probability, elsewhere the factor that keeps the mean; shape and dtype of `like`, on CPU."""
     dropped_levels = _levels(probability)
-    mask = torch.empty(like.shape, dtype=like.dtype)
+    mask = torch.empty(like.shape, dtype=like.dtype, device="cpu")
     if dropped_levels == _LEVELS:
         return mask.zero_()
     torch.ge(_draws(mask), dropped_levels - _LEVELS // 2, out=mask)
@@ -69,5 +71,5 @@ def _levels(probability: float) -> int:
 def _draws(mask: Tensor) -> Tensor:
     # 16 random bits an element.
     count = mask.numel()
-    draws = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+    draws = torch.empty((count + 3) // 4, dtype=torch.int64, device="cpu").random_(-(2**63), None)
     return draws.view(torch.int16)[:count].view(mask.shape)

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from nd_models.nn.dropout import Dropout, dropped
+from nd_models.nn.followers import is_followed
 from nd_models.nn.fused import is_fusible
 from nd_models.nn.fused_feed_forward import feed_forward
 
@@ -59,7 +59,7 @@ def normed_feed_forward(x: Tensor, layer: nn.Sequential, *, residual_dropout: fl
     Returns:
         Shape of `x`.
     """
-    if not torch.compiler.is_compiling() and _is_plain(layer):
+    if not is_followed() and _is_plain(layer):
         norm: Any = layer[0]
         network: Any = layer[1].net
         widen, gate, drop, narrow = network

@@ -7,7 +7,7 @@ plain ones (LoRA), autocast, `torch.compile`, function transforms.
 
 import functools
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any
 
@@ -15,9 +15,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
+from nd_models.nn.followers import is_followed
+
 _allowed: ContextVar[bool] = ContextVar("fused layers", default=True)
 
 _PLAIN = (nn.Linear, nn.LayerNorm)
+_TENSORS = (Tensor, nn.Parameter)
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+# Nothing public tells; of a PyTorch that names it otherwise, the safe answer is that there is one.
+_has_global_hook: Any = getattr(torch_module, "_has_any_global_hook", lambda: True)
 
 
 @contextmanager
@@ -30,7 +36,18 @@ def plain_layers() -> Iterator[None]:
     ...     is_fusible(torch.zeros(2, 4), nn.Linear(4, 4))
     False
     """
-    token = _allowed.set(False)
+    with _layers(allowed=False):
+        yield
+
+
+def as_now() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
+    """Contexts for a forward pass and for its repetition elsewhere (activation checkpointing): both as it is here."""
+    return nullcontext(), _layers(allowed=_allowed.get())
+
+
+@contextmanager
+def _layers(*, allowed: bool) -> Iterator[None]:
+    token = _allowed.set(allowed)
     try:
         yield
     finally:
@@ -47,36 +64,52 @@ def differentiable_once(backward: Callable[..., Any]) -> Callable[..., Any]:
                 "the fused layers have no gradients of gradients (create_graph=True): run the forward pass within "
                 "nd_models.nn.plain_layers()"
             )
-        return backward(context, *gradients)
+        with torch.autocast("cpu", enabled=False):  # whoever goes back within one: the layer went forward without
+            return backward(context, *gradients)
 
     return checked
 
 
-def is_fusible(x: Tensor, *plain: nn.Module, watched: Iterable[nn.Module] = ()) -> bool:
+def is_fusible(
+    x: Tensor, *plain: nn.Module, unbiased: Iterable[nn.Module] = (), watched: Iterable[nn.Module] = ()
+) -> bool:
     """Whether a fused form may take the place of layers.
 
     Args:
         x: What goes in.
-        plain: The layers that must be PyTorch's own, `Linear` and `LayerNorm`.
+        plain: The layers that must be PyTorch's own `Linear` and `LayerNorm`, with weight and bias.
+        unbiased: Those that must be PyTorch's own, without a bias.
         watched: Other layers that would be passed over.
     """
     return (
-        _allowed.get()
-        and x.device.type == "cpu"
-        and x.dtype == torch.float32
-        and type(x) in (Tensor, nn.Parameter)
+        not is_followed()
+        and _allowed.get()
+        and _is_plain_tensor(x)
         and not torch.is_autocast_enabled("cpu")
-        and not torch._C._are_functorch_transforms_active()  # noqa: SLF001 - nothing public tells
-        and not torch_module._has_any_global_hook()  # type: ignore[no-untyped-call]  # noqa: SLF001
-        and all(type(layer) in _PLAIN and _holds_single_precision(layer) for layer in plain)
-        and not any(_has_hooks(layer) for layer in (*plain, *watched))
+        and not _has_global_hook()
+        and all(_is_plain_layer(layer, biased=True) for layer in plain)
+        and all(_is_plain_layer(layer, biased=False) for layer in unbiased)
+        and not any(_has_hooks(layer) for layer in watched)
     )
 
 
-def _holds_single_precision(layer: nn.Module) -> bool:
-    return all(parameter.dtype == torch.float32 for parameter in layer.parameters(recurse=False))
+def _is_plain_layer(layer: nn.Module, *, biased: bool) -> bool:
+    # Not the attributes: parametrized or pruned weights are no parameters of these names.
+    weight, bias = (layer._parameters.get(name) for name in ("weight", "bias"))  # noqa: SLF001
+    return (
+        type(layer) in _PLAIN
+        and weight is not None
+        and _is_plain_tensor(weight)
+        and (bias is not None) == biased
+        and (bias is None or _is_plain_tensor(bias))
+        and not _has_hooks(layer)
+    )
+
+
+def _is_plain_tensor(x: Tensor) -> bool:
+    # Not a subclass, as the parts of weights that are split over processes are.
+    return type(x) in _TENSORS and x.dtype == torch.float32 and x.device.type == "cpu"
 
 
 def _has_hooks(layer: nn.Module) -> bool:
-    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return any(getattr(layer, kind) for kind in kinds)
+    return any(getattr(layer, kind) for kind in _HOOKS)

@@ -179,7 +179,8 @@ class _CrossAttention(torch.autograd.Function):
         saved = _Saved.empty(x, to_out, layout)
         result = torch.zeros_like(x, memory_format=torch.contiguous_format)
         for group in layout.groups:
-            (query,) = _turned(product(norm(x[group.queries]), to_q), group.windows, layout, group.queries, 1)
+            projected = product(norm(x[group.queries]), to_q)
+            (query,) = _turned(projected, group.windows, layout, group.queries, 1)
             key_value = product(source_norm(source[group.context]), to_kv)
             key, value = _turned(key_value, group.windows, layout, group.context, 2)
             saved.attend(group, query, key, value, layout)
@@ -302,7 +303,14 @@ class _Saved:
         return product(of_result, to_out.t())
 
     def attend_backward(
-        self, number: int, group: Group, of_read: Tensor, query: Tensor, key: Tensor, value: Tensor, layout: Layout
+        self,
+        number: int,
+        group: Group,
+        of_read: Tensor,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        layout: Layout,
     ) -> list[Tensor]:
         """The gradients of the turned query, key and value, each (H·G, N, D_h)."""
         denominators = self.denominators[number]
@@ -337,7 +345,7 @@ def _turned(projected: Tensor, windows: int, layout: Layout, rows: slice, parts:
     heads = layout.heads
     tokens, width = projected.shape[0] // windows, projected.shape[1] // (parts * heads)
     by_head = projected.view(windows, tokens, parts * heads, width).permute(2, 0, 1, 3)
-    stacks = torch.empty(by_head.shape, dtype=projected.dtype)
+    stacks = projected.new_empty(by_head.shape)
     turns = (layout.context_turns if parts == 2 else layout.query_turns)[rows]
     turning = parts * heads if layout.rotate_value or parts == 1 else (parts - 1) * heads
     across = _of_windows(turns, windows).permute(2, 0, 1, 3)
@@ -348,11 +356,17 @@ def _turned(projected: Tensor, windows: int, layout: Layout, rows: slice, parts:
 
 
 def _turned_back(
-    parts: Sequence[Tensor], windows: int, layout: Layout, rows: slice, turning: int, *, of_context: bool = False
+    parts: Sequence[Tensor],
+    windows: int,
+    layout: Layout,
+    rows: slice,
+    turning: int,
+    *,
+    of_context: bool = False,
 ) -> Tensor:
     """Gradients of stacks as the gradient of projected rows, turned back; the first `turning` parts were turned."""
     heads, (_, tokens, width) = layout.heads, parts[0].shape
-    projected = torch.empty((windows, tokens, len(parts), heads, width), dtype=parts[0].dtype)
+    projected = parts[0].new_empty((windows, tokens, len(parts), heads, width))
     turns = _of_windows((layout.context_turns if of_context else layout.query_turns)[rows].conj(), windows)
     for number, part in enumerate(parts):
         by_head = part.reshape(heads, windows, tokens, width).permute(1, 2, 0, 3)

@@ -113,7 +113,7 @@ class _FeedForward(torch.autograd.Function):
             of_narrow_bias += of_added.sum(0)
             if wanted["widen"]:
                 add_outer(of_widen, of_hidden, normed)
-                of_widen_bias += of_hidden.sum(0)
+            of_widen_bias += of_hidden.sum(0)
             of_normed = product(of_hidden, widen.t())
             of_rows, *parts = _norm_backward(
                 of_normed, x[block], [width], mean, deviation, norm_weight, norm_bias, [True, True, True]

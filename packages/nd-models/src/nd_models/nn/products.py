@@ -14,8 +14,9 @@ from torch.nn import functional
 # Below this many multiplications the call itself is what takes time.
 _LEAST_WORK = 1 << 16
 
-_ONEDNN: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 _IS_X86 = platform.machine().lower() in ("x86_64", "amd64")
+# Private, as `torch.compile` calls it; without it everything goes by PyTorch's `linear`.
+_ONEDNN: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if _IS_X86 else None
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -29,8 +30,8 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     Returns:
         Shape (N, M).
     """
-    work = x.shape[0] * weight.numel()
-    if _ONEDNN is None or not _IS_X86 or work < _LEAST_WORK:
+    is_small = x.shape[0] * weight.numel() < _LEAST_WORK
+    if is_small or _ONEDNN is None or not torch._C._get_mkldnn_enabled():  # noqa: SLF001
         return functional.linear(x, weight, bias)
     if not weight.is_contiguous() and not weight.t().is_contiguous():
         weight = weight.contiguous()  # oneDNN would take its slow reference

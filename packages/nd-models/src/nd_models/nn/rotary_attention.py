@@ -140,11 +140,10 @@ class RotaryCrossAttention(nn.Module):
         return self._result(x_query, attended, turns[0], residual_dropout)
 
     def _is_fusible(self, x_query: Tensor, x_context: Tensor) -> bool:
-        layers = (self.norm, self.norm_context, self.to_q, self.to_kv, self.to_out)
         return (
-            not torch.compiler.is_compiling()
-            and not (self.dropout and self.training)
-            and is_fusible(x_query, *layers)
+            not (self.dropout and self.training)
+            and _has_even_heads(self.to_out, self.heads)
+            and is_fusible(x_query, self.norm, self.norm_context, self.to_out, unbiased=(self.to_q, self.to_kv))
             and is_fusible(x_context)
         )
 
@@ -275,9 +274,9 @@ class RotarySelfAttention(nn.Module):
 
     def _is_fusible(self, x: Tensor) -> bool:
         return (
-            not torch.compiler.is_compiling()
-            and not (self.dropout and self.training)
-            and is_fusible(x, self.norm, self.to_qkv, self.to_out)
+            not (self.dropout and self.training)
+            and _has_even_heads(self.to_out, self.heads)
+            and is_fusible(x, self.norm, self.to_out, unbiased=(self.to_qkv,))
         )
 
     def _fused(
@@ -309,6 +308,11 @@ def _result(
         attended = rotate_pairs(attended, turns.inverse().cosine_sine.unsqueeze(-3))
     result: Tensor = layer.to_out(attended.flatten(-2))
     return result if residual_dropout is None else x + dropped(result, residual_dropout)
+
+
+def _has_even_heads(to_out: nn.Module, heads: int) -> bool:
+    # Complex numbers lie at even places.
+    return isinstance(to_out, nn.Linear) and to_out.in_features % (2 * heads) == 0
 
 
 def _packing_of(lengths: Tensor | Packing, tokens: Tensor) -> Packing:

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from nd_models.nn.followers import is_followed
+
 
 class Rotation(NamedTuple):
     """Cosines and sines of the pairs that turn, and of those only; the compact form that the attention layers use."""
@@ -100,6 +102,8 @@ class RotaryTimeEmbedding(nn.Module):
             # the attention could see, and single-precision sines cost half.
             if angles.dtype == torch.float64 and self.omega.dtype == torch.float32:
                 angles = (torch.remainder(angles + math.pi, 2 * math.pi) - math.pi).float()
+            if is_followed():  # function transforms refuse to write into a part
+                return Rotation(torch.stack((angles.cos(), angles.sin()), dim=-1))
             cosine_sine = torch.empty((*angles.shape, 2), dtype=angles.dtype, device=angles.device)
             cosine_sine[..., 0] = angles.cos()
             cosine_sine[..., 1] = angles.sin()
@@ -196,7 +200,7 @@ def rotate_pairs(x: Tensor, cosine_sine: Tensor) -> Tensor:
     Returns:
         Shape and dtype of `x`; differentiable in `x`.
     """
-    if _has_complex_kernels(x):
+    if _has_complex_kernels(x, x.shape[-1]):
         rotation = torch.view_as_complex(cosine_sine.to(x.dtype).contiguous())
         turned: Tensor = _ComplexRotation.apply(x, rotation)  # type: ignore[no-untyped-call]
         return turned
@@ -225,7 +229,9 @@ def rotate_heads(projected: Tensor, cosine_sine: Tensor, heads: int, turning_hea
     Returns:
         Shape (B, N, heads, D_h); differentiable in `projected`.
     """
-    if _has_complex_kernels(projected) and projected.is_contiguous():
+    # Asked first: a compiler cannot follow the questions about memory.
+    is_complex = _has_complex_kernels(projected, projected.shape[-1] // heads)
+    if is_complex and projected.is_contiguous() and projected.storage_offset() % 2 == 0:
         rotation = torch.view_as_complex(cosine_sine.to(projected.dtype)).unsqueeze(-2)
         arguments = projected, rotation, heads, turning_heads
         turned: Tensor = _TurnHeadsInPlace.apply(*arguments)  # type: ignore[no-untyped-call]
@@ -246,7 +252,7 @@ class _ComplexRotation(torch.autograd.Function):
         context.save_for_backward(rotation)
         turning = rotation.shape[-1] * 2
         # Not empty_like: x may be a slice of a larger projection with strides that complex numbers cannot have.
-        turned = torch.empty(x.shape, dtype=x.dtype)
+        turned = torch.empty(x.shape, dtype=x.dtype, device=x.device)
         torch.mul(_pairs(x[..., :turning]), rotation, out=_pairs(turned[..., :turning]))
         turned[..., turning:] = x[..., turning:]
         return turned
@@ -284,8 +290,10 @@ class _TurnHeadsInPlace(torch.autograd.Function):
         return turned, None, None, None
 
 
-def _has_complex_kernels(x: Tensor) -> bool:
-    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64) and not torch.compiler.is_compiling()
+def _has_complex_kernels(x: Tensor, width: int) -> bool:
+    # Complex numbers lie at even places, which an odd width of heads does not have: they would be written to a copy.
+    is_single_or_double = x.dtype in (torch.float32, torch.float64)
+    return x.device.type == "cpu" and is_single_or_double and width % 2 == 0 and not is_followed()
 
 
 def _by_heads(x: Tensor, heads: int) -> Tensor:

@@ -15,15 +15,15 @@ import lightning as L
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
-from nd_train.atomic_checkpoint import remove_unfinished, use_atomic_checkpoints
-from nd_train.unfinished_business import (
+from nd_train.checkpoints.atomic_checkpoint import AtomicCheckpointIO, remove_unfinished, use_atomic_checkpoints
+from nd_train.checkpoints.unfinished_business import (
     KEY,
     begin_validation_anew,
     is_before_validation,
     take_up,
     unfinished_business,
 )
-from nd_train.whole_checkpoints import inspect
+from nd_train.checkpoints.whole_checkpoints import inspect
 
 NAME = "last.ckpt"
 
@@ -36,8 +36,8 @@ class LastCheckpoint(Checkpoint):
     is resumed from any of these goes on as if it had never stopped: to the bit on a CPU, together with `StepSeeds` and
     a loader whose position is saved (`nd_data.ResumableDataLoader`, which `NeuralDataModule` uses).
 
-    Files appear whole or not at all (see `nd_train.atomic_checkpoint`), also those of other callbacks. Numbers that
-    were logged before a checkpoint are brought to the loggers' files before it.
+    Files appear whole or not at all (see `nd_train.checkpoints.atomic_checkpoint`), also those of other callbacks.
+    Numbers that were logged before a checkpoint are brought to the loggers' files before it.
 
     Args:
         keep: How many states to keep, 1 or more.
@@ -163,7 +163,8 @@ class LastCheckpoint(Checkpoint):
             return
         before, self._step, self._time = self._step, trainer.global_step, time.monotonic()
         if trainer.is_global_zero and self.keep > 1:
-            _set_aside(folder / NAME, before)
+            renames = isinstance(trainer.strategy.checkpoint_io, AtomicCheckpointIO)
+            _set_aside(folder / NAME, before, link=renames)
         kept = trainer.checkpoint_callback
         weights_only = isinstance(kept, ModelCheckpoint) and kept.save_weights_only
         trainer.save_checkpoint(folder / NAME, weights_only=weights_only)
@@ -183,12 +184,14 @@ def earlier(folder: Path) -> list[Path]:
     return sorted(folder.glob("last-*[0-9].ckpt"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
 
 
-def _set_aside(last: Path, step: int | None) -> None:
+def _set_aside(last: Path, step: int | None, *, link: bool) -> None:
     """Give the last checkpoint its second name, by which it stays when the next one takes the first.
 
     Args:
         last: The file, if it exists.
         step: Its steps where this process wrote it; None looks into it, and leaves a damaged one to be overwritten.
+        link: Whether it may keep its first name too, since the next one comes in another file: what writes into the
+            file of that name would change both.
     """
     if not last.exists():
         return
@@ -199,7 +202,7 @@ def _set_aside(last: Path, step: int | None) -> None:
         step = found.step
     aside = last.with_name(f"{last.stem}-{step:08d}{last.suffix}")
     _remove(aside)
-    if last.is_file():
+    if link and last.is_file():
         with contextlib.suppress(OSError):
             os.link(last, aside)
             return

@@ -2,6 +2,7 @@
 
 import lightning as L
 import torch
+from torch.distributed.tensor import DTensor
 from torch.nn.parameter import is_lazy
 
 
@@ -39,6 +40,8 @@ class ModelWeightStatsLogger(L.Callback):
             if is_lazy(parameter):
                 continue
             values = parameter.detach().float()
+            if isinstance(values, DTensor):
+                values = values.full_tensor()  # of weights that are split over ranks, every one of which is here
             statistics[f"weights/mean/{name}"] = values.mean()
             statistics[f"weights/std/{name}"] = values.std() if values.numel() > 1 else torch.zeros(())
         pl_module.log_dict(statistics)

@@ -16,6 +16,9 @@ from nd_eval import (
     StitchedTrace,
     StitchingAccumulator,
 )
+from nd_models import MultitaskDecoderModel
+from nd_train.configured_readouts import configured_readouts
+from nd_train.data_module import NeuralDataModule
 
 _SINGLE = "readout"
 
@@ -30,7 +33,8 @@ class PredictionTraces(L.Callback):
         task_ids: The modality id of each task of a model with several readouts.
         unknown: By session, tasks whose targets are no targets; they become NaN. Of a model with one readout the task
             is ``"readout"`` here.
-        task: What the task of a model with one readout is called in `traces`.
+        task: What the task of a model with one readout is called in `traces`; None for its name in the configuration of
+            a `NeuralDataModule`, as stitched evaluation calls it, else "readout".
 
     Attributes:
         traces: The last stitched traces by recording and task.
@@ -41,17 +45,23 @@ class PredictionTraces(L.Callback):
         task_ids: Mapping[str, int],
         unknown: Mapping[str, Sequence[str]] | None = None,
         *,
-        task: str = _SINGLE,
+        task: str | None = None,
     ) -> None:
         self.task_ids = dict(task_ids)
         self.unknown = {session: frozenset(tasks) for session, tasks in (unknown or {}).items()}
         self.traces: dict[str, dict[str, StitchedTrace]] = {}
-        self._single = DecodingStitchEvaluation(task=task)
+        self.task = task
+        self._single = DecodingStitchEvaluation(task=task or _SINGLE)
         self._multiple = MultiTaskDecodingStitchEvaluation(task_ids=self.task_ids)
 
-    def on_predict_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
+    def on_predict_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Forget what was predicted before."""
-        self._single.reset()
+        name = self.task
+        data = getattr(trainer, "datamodule", None)
+        single = not isinstance(getattr(pl_module, "model", None), MultitaskDecoderModel)
+        if name is None and single and isinstance(data, NeuralDataModule):
+            name = configured_readouts(data.config, single=True)[0]
+        self._single = DecodingStitchEvaluation(task=name or _SINGLE)
         self._multiple.reset()
 
     def on_predict_batch_end(

@@ -10,6 +10,8 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser
 from rich.table import Table
 
+from nd_eval.whole_file import whole_file
+from nd_train.commands.run_command_line import RunCommandLine
 from nd_train.longitudinal.data_module import LongitudinalDataModule
 from nd_train.longitudinal.epoch_statistics import CLASS_METRICS, REGRESSION_METRICS
 from nd_train.longitudinal.lightning_module import MILightningModule
@@ -17,7 +19,6 @@ from nd_train.longitudinal.settings import LongitudinalSettings
 from nd_train.longitudinal.subsets import SUBSET_WORDS, SUBSETS
 from nd_train.report import leave_report
 from nd_train.results_table import results_console
-from nd_train.run_command_line import RunCommandLine
 
 # What a checkpoint's weights mean, whatever the command line says.
 _OF_THE_CHECKPOINT = (
@@ -168,8 +169,8 @@ class LongitudinalCommandLine(RunCommandLine):
         scores = self.model.epoch_scores[stage][-1]
         results_console().print(scores_table(scores, stage))
         plain = {name: value for name, value in scores.items() if not name.startswith(f"{stage}_epoch_")}
-        file = self._folder() / f"{stage}_scores.json"
-        file.write_text(json.dumps(plain, indent=2) + "\n")
+        with whole_file(self._folder() / f"{stage}_scores.json") as unfinished:
+            unfinished.write_text(json.dumps(plain, indent=2) + "\n")
         if stage in self.model.predictions:
             self._print(f"predictions: {self._write_predictions(stage)}")
 

@@ -16,6 +16,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from nd_models.longitudinal import model_from_config
+from nd_train.checkpoints.plain_checkpoint import PlainCheckpointModule
 from nd_train.longitudinal.epoch_statistics import EpochStatistics, row_columns, sequence_rows, subset_scores
 from nd_train.longitudinal.forecast import Forecast, forecast, in_own_units
 from nd_train.longitudinal.loss import longitudinal_loss
@@ -30,7 +31,6 @@ from nd_train.longitudinal.prediction_store import PredictionStore, storable
 from nd_train.longitudinal.sequence_length import SequenceLengthScheduler
 from nd_train.longitudinal.settings import LongitudinalSettings
 from nd_train.longitudinal.subsets import SUBSETS
-from nd_train.plain_checkpoint import PlainCheckpointModule
 
 _EVERY_SEQUENCE = ((False, "in_time"), (True, "in_time"))
 

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from nd_data.configuration import ConfigurationLike
 from nd_models import DataType, MultitaskDecoderModel, model_from_config
 from nd_models.modality import ModalitySpec
+from nd_train.configured_readouts import configured_readouts
 from nd_train.ridge_baseline import ridge_scores
 
 FILE_NAME = "baseline_scores.json"
@@ -90,7 +92,9 @@ def ridge_baselines(settings: Mapping[str, Any]) -> Baselines:
     if isinstance(model, MultitaskDecoderModel):
         specs: dict[str, ModalitySpec] = dict(model.readout_specs)
     else:
-        specs = {"readout": cast("ModalitySpec", model.readout_spec)}
+        # As stitched evaluation calls it.
+        (name,) = configured_readouts(cast("ConfigurationLike", data.get("config")), single=True)
+        specs = {name: cast("ModalitySpec", model.readout_spec)}
     found: dict[str, dict[str, dict[str, float]]] = {}
     for task, spec in specs.items():
         metric = "r2" if spec.type == DataType.CONTINUOUS else "balanced_accuracy"

@@ -14,14 +14,12 @@ import yaml
 from nd_eval import StitchedTrace
 from nd_train.report.baselines import FILE_NAME as BASELINES_FILE
 from nd_train.report.baselines import Baselines, read_baselines
+from nd_train.report.command import STAGES
 from nd_train.report.forecasts import Forecasts, read_forecasts
 from nd_train.report.training_curves import Curve, read_curves
 from nd_train.traces import Traces, read_trace_attributes, read_traces
 
 Scores = Mapping[str, Mapping[str, Mapping[str, float]]]
-
-STAGES = ("test", "val", "predict")
-"""Whose scores and traces are looked for, in this order."""
 
 _MARKS = ("run.json", "config.yaml", "metrics.csv", *(f"{stage}_scores.json" for stage in STAGES[:2]))
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nd_train.doctor_findings import Findings
+from nd_train.doctor.findings import Findings
 
 LONGEST_STEP = 15.0
 """Seconds of a step after which no more are measured."""

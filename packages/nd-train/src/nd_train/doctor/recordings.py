@@ -142,6 +142,21 @@ def spread(names: list[Recording], most: int) -> list[Recording]:
     return [names[row] for row in rows]
 
 
+def counts_in_windows(recording: Recording, times: FloatArray, window_length: float) -> NDArray[np.int64] | None:
+    """How many of sorted times lie in each of the windows that tile the training split; None where no window fits."""
+    intervals = recording.sampling.get("train")
+    if intervals is None:
+        return None
+    starts = [
+        np.arange(start, end - window_length + 1e-9, window_length)
+        for start, end in zip(intervals.start, intervals.end, strict=True)
+    ]
+    start = np.concatenate(starts) if starts else np.zeros(0)
+    if not len(start):
+        return None
+    return np.searchsorted(times, start + window_length) - np.searchsorted(times, start)
+
+
 def targets_of(recording: Recording, entry: Mapping[str, Any], spec: Any) -> tuple[FloatArray, NDArray[Any]] | None:
     """Times (T,) and values (T, ...) of a readout as they are stored; None where the recording lacks them."""
     time_key = entry.get("timestamp_key", spec.timestamp_key)

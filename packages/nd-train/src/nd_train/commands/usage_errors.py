@@ -3,11 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any, NoReturn
-
-from lightning.pytorch.cli import LightningArgumentParser
-
-from nd_data.nearest_names import nearest_names
+from typing import Any
 
 _LONGEST = 300
 _ALIKE = 0.75
@@ -26,19 +22,6 @@ class UsageError(Exception):
     """Words of a command line that make no sense."""
 
 
-class ReadableParser(LightningArgumentParser):
-    """Lightning's parser, whose errors are exceptions of one line."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Say what is wrong.
-
-        Raises:
-            UsageError: always.
-        """
-        parser = getattr(ex, "subcommand_parser", None) or self
-        raise UsageError(readable(message, option_names(parser))) from ex
-
-
 def check_options(words: Sequence[str], options: Iterable[str]) -> None:
     """Refuse an option that does not exist, before anything else is found missing.
 
@@ -50,7 +33,9 @@ def check_options(words: Sequence[str], options: Iterable[str]) -> None:
         UsageError: there is no such option; the message says what was probably meant.
     """
     known = set(options)
-    groups = {name.rsplit(".", depth)[0] for name in known for depth in range(1, name.count(".") + 1)}
+    # An option of a class has a help of its own below it, which makes it no group of options.
+    settings = [name for name in known if not name.endswith(".help")]
+    groups = {name.rsplit(".", depth)[0] for name in settings for depth in range(1, name.count(".") + 1)}
     for word in words:
         if not word.startswith("--") or word == "--":
             continue
@@ -114,6 +99,8 @@ def _expectation(message: str) -> str:
 
 
 def _meant(name: str, known: Iterable[str], *, dashes: str = "--") -> str:
+    from nd_data.nearest_names import nearest_names
+
     names = list(known)
     before, _, last = name.rpartition(".")
     beside = {one.rpartition(".")[2]: one for one in names if one.rpartition(".")[0] == before}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from nd_data.interval_paths import interval_at
 from nd_models import DataType, ModalitySpec
-from nd_train.doctor_classes import (
+from nd_train.doctor.classes import (
     ClassCounts,
     check_class_blocks,
     check_labels,
@@ -19,9 +19,9 @@ from nd_train.doctor_classes import (
     count_classes,
     few,
 )
-from nd_train.doctor_findings import Findings
-from nd_train.doctor_recordings import SPLITS, FloatArray, Recording, each_split, targets_of, within
-from nd_train.doctor_time import follows_time
+from nd_train.doctor.findings import Findings
+from nd_train.doctor.follows_time import follows_time
+from nd_train.doctor.recordings import SPLITS, FloatArray, Recording, counts_in_windows, each_split, targets_of, within
 
 LARGEST_MEAN = 3.0
 SCALES = (0.2, 5.0)
@@ -207,17 +207,11 @@ def _check_outliers(part: FloatArray, where: str, findings: Findings) -> None:
 def _check_rate(
     recording: Recording, times: FloatArray, window_length: float | None, where: str, findings: Findings
 ) -> None:
-    intervals = recording.sampling.get("train")
-    if window_length is None or intervals is None or len(times) < 2:
+    if window_length is None or len(times) < 2:
         return
-    starts = [
-        np.arange(start, end - window_length + 1e-9, window_length)
-        for start, end in zip(intervals.start, intervals.end, strict=True)
-    ]
-    start = np.concatenate(starts) if starts else np.zeros(0)
-    if not len(start):
+    counts = counts_in_windows(recording, times, window_length)
+    if counts is None:
         return
-    counts = np.searchsorted(times, start + window_length) - np.searchsorted(times, start)
     filled = float((counts > 0).mean())
     if filled < FEWEST_TARGETS:
         findings.warning(

@@ -1,22 +1,18 @@
-"""``nd-train doctor``: checks a configuration against the data, before an expensive run.
+"""All the checks of ``nd-train doctor``, in order."""
 
-It takes the words of ``nd-train fit`` and changes nothing: what it trains for a few steps, to measure them, is thrown
-away.
-"""
-
-import argparse
-import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from nd_models import DecoderModel, ModalitySpec
+from nd_train.commands.lightning_commands import command_line_of
+from nd_train.commands.ready_configurations import with_ready_configurations
 from nd_train.data_module import NeuralDataModule
-from nd_train.doctor_classes import ClassCounts, check_classes
-from nd_train.doctor_cost import check_cost
-from nd_train.doctor_findings import Findings, figures_table, findings_table
-from nd_train.doctor_model import (
+from nd_train.doctor.classes import ClassCounts, check_classes
+from nd_train.doctor.cost import check_cost
+from nd_train.doctor.findings import Findings
+from nd_train.doctor.model import (
     check_metrics,
     check_one_window,
     check_readouts,
@@ -25,38 +21,16 @@ from nd_train.doctor_model import (
     initialize_vocabularies,
     readout_specs,
 )
-from nd_train.doctor_recordings import SPLITS, Recording, read_recordings, spread
-from nd_train.doctor_splits import check_splits
-from nd_train.doctor_targets import check_presence, check_targets
-from nd_train.doctor_units import check_spikes, check_unit_ids
-from nd_train.lightning_commands import command_line_of
+from nd_train.doctor.recordings import SPLITS, Recording, read_recordings, spread
+from nd_train.doctor.splits import check_splits
+from nd_train.doctor.targets import check_presence, check_targets
+from nd_train.doctor.units import check_spikes, check_unit_ids
 from nd_train.neural_decoder import NeuralDecoder
-from nd_train.ready_configurations import with_ready_configurations
-from nd_train.results_table import results_console
+
+# Lightning 2.6 calls what jsonargparse 4.49 deprecates, and so must we while older ones are allowed.
+_OF_JSONARGPARSE = r"(?s)\s*(By default only one JsonargparseDeprecationWarning|.{1,200} deprecated in v4\.)"
 
 _ERRORS = (ValueError, KeyError, TypeError, FileNotFoundError, PermissionError)
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Check, and print a table.
-
-    Args:
-        arguments: The words of ``nd-train fit``, and the doctor's own options.
-
-    Returns:
-        0, or 1 where there is a problem.
-    """
-    options, words = _parser().parse_known_args(arguments)
-    findings = examine(words, recordings=options.recordings, steps=options.steps)
-    if options.json:
-        print(json.dumps(findings.to_json(), indent=2))
-    else:
-        console = results_console()
-        console.print(findings_table(findings))
-        if findings.figures:
-            console.print(figures_table(findings.figures))
-        console.print(_verdict(findings))
-    return 1 if findings.count("problem") else 0
 
 
 def examine(words: Sequence[str], *, recordings: int = 20, steps: int = 4) -> Findings:
@@ -75,7 +49,7 @@ def examine(words: Sequence[str], *, recordings: int = 20, steps: int = 4) -> Fi
     if settings is None:
         return findings
     if settings.get("system") == "longitudinal":
-        from nd_train.doctor_longitudinal import examine_table
+        from nd_train.doctor.longitudinal import examine_table
 
         examine_table(init, settings, findings, steps=steps)
         return findings
@@ -120,6 +94,7 @@ def parsed_settings(words: Sequence[str], findings: Findings) -> tuple[Any, Any]
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
+            warnings.filterwarnings("ignore", message=_OF_JSONARGPARSE, category=DeprecationWarning)
             line = command_line(args=given)
     except _ERRORS as error:
         findings.problem("settings", _message(error), advice="correct what it names")
@@ -130,7 +105,9 @@ def parsed_settings(words: Sequence[str], findings: Findings) -> tuple[Any, Any]
     init = None
     if not line.refused:
         try:
-            init = line.parser.instantiate_classes(line.config)["fit"]
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message=_OF_JSONARGPARSE, category=DeprecationWarning)
+                init = line.parser.instantiate_classes(line.config)["fit"]
         except _ERRORS as error:
             findings.problem("model", _message(error), where="model.network", advice="correct what it names")
     findings.settle("settings", "understood")
@@ -256,26 +233,3 @@ def _ids(found: list[Recording]) -> tuple[list[str], list[str]]:
 def _message(error: Exception) -> str:
     message = error.args[0] if isinstance(error, KeyError) and error.args else error
     return "\n".join([str(message), *getattr(error, "__notes__", [])])
-
-
-def _verdict(findings: Findings) -> str:
-    problems, warned = findings.count("problem"), findings.count("warning")
-    if not problems and not warned:
-        return "Nothing found: go ahead."
-    return f"{problems} problems, {warned} warnings." + ("" if problems else " The run can go ahead.")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="nd-train doctor",
-        allow_abbrev=False,
-        description="Check a configuration against the data before an expensive run. All other words are those of "
-        "nd-train fit: nd-train doctor --config poyo_plus --data.root ROOT --data.config FILE",
-        epilog="exit code: 0, or 1 where there is a problem. nd-train fit --help lists the words of fit.",
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON in place of the table")
-    parser.add_argument(
-        "--recordings", type=int, default=20, help="read spikes and targets of so many, spread over all (20)"
-    )
-    parser.add_argument("--steps", type=int, default=4, help="training steps to measure; 0 measures none (4)")
-    return parser

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nd_models import ModalitySpec
-from nd_train.doctor_findings import Findings
+from nd_train.doctor.findings import Findings
 
 FEWEST_EXAMPLES = 10
 

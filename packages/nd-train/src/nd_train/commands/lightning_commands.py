@@ -2,13 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
-from lightning.pytorch.cli import LightningCLI
 
-from nd_train.command_help import HELP_ALL, PAGES, page
-from nd_train.decoder_command_line import DecoderCommandLine
-from nd_train.ready_configurations import with_ready_configurations
+from nd_train.commands.command_help import HELP_ALL, PAGES, page
+from nd_train.commands.ready_configurations import with_ready_configurations
+
+if TYPE_CHECKING:
+    from lightning.pytorch.cli import LightningCLI
+
+_FORECASTING = "longitudinal"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -27,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
 def _shows_help(words: Sequence[str]) -> bool:
     if words[0] not in PAGES or not {"-h", "--help"} & set(words):
         return False
-    print(page(words[0], forecasting=command_line_of(words) is not DecoderCommandLine), end="")
+    print(page(words[0], forecasting=_system(words) == _FORECASTING), end="")
     return True
 
 
@@ -39,12 +43,22 @@ def _with_checkpoint(words: Sequence[str]) -> list[str]:
     ]
 
 
-def command_line_of(arguments: Sequence[str]) -> type[LightningCLI]:
+def command_line_of(arguments: Sequence[str]) -> "type[LightningCLI]":
     """The command line that the arguments ask for: ``--system``, or ``system:`` in the last configuration that has it.
 
     Args:
         arguments: Words with files in place of the names of ready configurations.
     """
+    if _system(arguments) == _FORECASTING:
+        from nd_train.longitudinal.command_line import LongitudinalCommandLine
+
+        return LongitudinalCommandLine
+    from nd_train.commands.decoder_command_line import DecoderCommandLine
+
+    return DecoderCommandLine
+
+
+def _system(arguments: Sequence[str]) -> str:
     system = "decoding"
     for position, argument in enumerate(arguments):
         option, equals, value = argument.partition("=")
@@ -54,11 +68,7 @@ def command_line_of(arguments: Sequence[str]) -> type[LightningCLI]:
             system = value
         elif option in ("--config", "-c"):
             system = _configured_system(value) or system
-    if system != "longitudinal":
-        return DecoderCommandLine
-    from nd_train.longitudinal.command_line import LongitudinalCommandLine
-
-    return LongitudinalCommandLine
+    return system
 
 
 def _configured_system(configuration: str) -> str | None:

@@ -1,6 +1,6 @@
-"""``nd-train finetune``: a pretrained model learns new animals, units, sessions and tasks."""
+"""The command line of ``nd-train finetune``."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +9,10 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from nd_models import adapt_vocabularies, model_from_config, read_checkpoint
 from nd_train.callbacks.gradual_unfreezing import GradualUnfreezing
-from nd_train.command_help import HELP_ALL, page
+from nd_train.commands.decoder_command_line import DecoderCommandLine
 from nd_train.configured_readouts import configured_readouts
-from nd_train.decoder_command_line import DecoderCommandLine
 from nd_train.pretrained import load_pretrained_state, network_for, read_pretrained
-from nd_train.ready_configurations import with_ready_configurations
+from nd_train.target_statistics import statistics_of_checkpoint
 
 DEFAULTS = {
     "model.optimizer": "adamw",
@@ -34,23 +33,6 @@ _FROZEN_SHARE = 0.25
 _ADJUSTABLE = ("ffn_dropout", "lin_dropout", "atn_dropout", "dropout")
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Adapt a pretrained model to other recordings, and test it as ``fit`` does.
-
-    Args:
-        arguments: The pretrained model's checkpoint or folder, and options.
-    """
-    words = list(arguments)
-    if {"-h", "--help"} & set(words):
-        print(page("finetune"), end="")
-        return 0
-    if words and not words[0].startswith("-"):
-        words[0] = f"--pretrained={words[0]}"
-    words = ["--help" if word == HELP_ALL else word for word in words]
-    FinetuneCommandLine(["fit", *with_ready_configurations(words)], command=["nd-train", "finetune", *arguments])
-    return 0
-
-
 class FinetuneCommandLine(DecoderCommandLine):
     """The command line of ``fit``, with a model that begins with pretrained weights.
 
@@ -62,11 +44,6 @@ class FinetuneCommandLine(DecoderCommandLine):
     """Readouts that begin anew."""
     state: dict[str, Any]
     """The weights to begin with."""
-
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        """There is one."""
-        return {"fit": DecoderCommandLine.subcommands()["fit"]}
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **keywords: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **keywords)
@@ -113,6 +90,8 @@ class FinetuneCommandLine(DecoderCommandLine):
         settings = self.config[self.subcommand]
         model = self.model.model
         self.datamodule.link_model(model)
+        if settings.ckpt_path is None:
+            self._scale_as_pretrained(settings)
         reports = adapt_vocabularies(
             model,
             unit_ids=self.datamodule.get_unit_ids(),
@@ -124,6 +103,16 @@ class FinetuneCommandLine(DecoderCommandLine):
         if self.fresh:
             self._print(f"readouts that begin anew: {', '.join(self.fresh)}")
         super().before_fit()
+
+    def _scale_as_pretrained(self, settings: Any) -> None:
+        # The pretrained readouts speak in the scale that they were trained in; what was given for this run counts more.
+        if not Path(settings.pretrained).is_file():
+            return
+        saved = statistics_of_checkpoint(settings.pretrained) or {}
+        given = settings.data.normalize if isinstance(settings.data.normalize, Mapping) else {}
+        self.datamodule.use_target_statistics(
+            {**{name: one for name, one in saved.items() if name not in self.fresh}, **given}
+        )
 
     def _choose_network(self, settings: Any) -> None:
         if settings.ckpt_path is None:

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from nd_train.data_module import NeuralDataModule
-from nd_train.doctor_findings import Findings
-from nd_train.doctor_steps import LONGEST_STEP, duration, setting, timed_steps, wants_gpu
+from nd_train.doctor.findings import Findings
+from nd_train.doctor.steps import LONGEST_STEP, duration, setting, timed_steps, wants_gpu
 from nd_train.neural_decoder import NeuralDecoder
 
 SMALL_BATCH = 4

@@ -14,12 +14,13 @@ from nd_models.checkpoint import read_checkpoint
 from nd_train.callbacks.last_checkpoint import LastCheckpoint
 from nd_train.callbacks.requeue_between_steps import RequeueBetweenSteps
 from nd_train.callbacks.step_seeds import StepSeeds
+from nd_train.checkpoints.resumed_run import LAST, go_on_with_last_run
+from nd_train.commands.readable_parser import ReadableParser
+from nd_train.commands.run_trainer import RunTrainer
+from nd_train.commands.usage_errors import check_options, option_names
 from nd_train.loggers import check_logger_packages
-from nd_train.resumed_run import LAST, go_on_with_last_run
 from nd_train.run_folder import run_folder
 from nd_train.run_record import SaveRun, words_of_the_program
-from nd_train.run_trainer import RunTrainer
-from nd_train.usage_errors import ReadableParser, check_options, option_names
 
 
 class RunCommandLine(LightningCLI):
@@ -45,12 +46,18 @@ class RunCommandLine(LightningCLI):
         args: ArgsType = None,
         **keywords: Any,
     ) -> None:
+        self._asked = str(args[0]) if isinstance(args, list) and args else ""
         command = words_of_the_program(args if isinstance(args, list) else None)
         keywords.setdefault("trainer_class", RunTrainer)
         keywords.setdefault("parser_class", ReadableParser)
         keywords.setdefault("save_config_callback", SaveRun)
         kept = {"overwrite": True, "command": command, **(keywords.pop("save_config_kwargs", None) or {})}
         super().__init__(model_class, datamodule_class, save_config_kwargs=kept, args=args, **keywords)
+
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # Lightning asks the instance
+        """The one that is asked for: parsers of the others would take their time. All, where none of them is."""
+        known = LightningCLI.subcommands()
+        return {self._asked: known[self._asked]} if self._asked in known else known
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse the words; an option that does not exist is what is said first.

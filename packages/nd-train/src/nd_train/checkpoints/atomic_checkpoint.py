@@ -15,7 +15,7 @@ import torch
 from lightning.fabric.utilities.types import _PATH
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from nd_train.whole_checkpoints import damage
+from nd_train.checkpoints.whole_checkpoints import damage
 
 UNFINISHED = "*.unfinished"
 """What files are called while they are written, as a pattern."""

@@ -6,15 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from nd_data.simulate import simulate_recordings
-from nd_eval.plot import plot_traces
-from nd_models import MultitaskDecoderModel
-from nd_train.decoder_command_line import DecoderCommandLine
-from nd_train.ready_configurations import with_ready_configurations
-from nd_train.report import leave_report
-from nd_train.report.baselines import CEILING, RIDGE, write_baselines
-from nd_train.results_table import results_console, results_table
-from nd_train.ridge_baseline import ridge_scores
+from nd_train.commands.ready_configurations import with_ready_configurations
 
 TASK = "cursor_velocity_2d"
 
@@ -26,6 +18,17 @@ def main(arguments: Sequence[str]) -> int:
         raise ValueError(
             "--data and --config go together: a folder of recordings and the configuration that reads them"
         )
+    # Behind the parser: its help comes at once.
+    from nd_data.simulate import simulate_recordings
+    from nd_eval.plot import plot_traces
+    from nd_models import MultitaskDecoderModel
+    from nd_train.commands.decoder_command_line import DecoderCommandLine
+    from nd_train.report import leave_report
+    from nd_train.report.baselines import CEILING, RIDGE, write_baselines
+    from nd_train.results_table import results_console, results_table
+    from nd_train.ridge_baseline import ridge_scores
+    from nd_train.run_folder import run_folder
+
     console = results_console()
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -53,6 +56,8 @@ def main(arguments: Sequence[str]) -> int:
         ),
         print_scores=False,
     )
+    if not command_line.trainer.is_global_zero:
+        return 0  # One process tells.
     stage = command_line.last_stage
     if stage not in command_line.evaluator.results:
         raise ValueError("the run ended before its first validation: give it more steps, or lower val_check_interval")
@@ -82,7 +87,7 @@ def main(arguments: Sequence[str]) -> int:
         for column, values in beside.items()
         if column in names
     }
-    folder = Path(command_line.trainer.log_dir or command_line.trainer.default_root_dir)
+    folder = run_folder(command_line.trainer)
     write_baselines(folder, stage, baselines)
     console.print(leave_report(folder, stage))
     return 0

@@ -8,9 +8,11 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser
 
 from nd_data.configuration import read_configuration
+from nd_eval.whole_file import whole_file
 from nd_models import DecoderModel, MultitaskDecoderModel, from_pretrained
 from nd_train.callbacks import DecodingStitchEvaluator, MultiTaskDecodingStitchEvaluator
 from nd_train.callbacks.prediction_traces import PredictionTraces
+from nd_train.commands.run_command_line import RunCommandLine
 from nd_train.configured_readouts import configured_readouts
 from nd_train.data_module import NeuralDataModule
 from nd_train.learning_rate import Schedule
@@ -19,7 +21,7 @@ from nd_train.optimizers import OptimizerName
 from nd_train.prediction_windows import SINGLE, PredictionWindows, prediction_windows, readouts_of
 from nd_train.report import leave_report
 from nd_train.results_table import results_console, results_table
-from nd_train.run_command_line import RunCommandLine
+from nd_train.target_statistics import statistics_of_checkpoint
 from nd_train.traces import Traces, check_traces_path, has_targets, write_traces
 
 
@@ -195,6 +197,11 @@ class DecoderCommandLine(RunCommandLine):
         model: DecoderModel = self.model.model
         self.datamodule.link_model(model)
         self.datamodule.trainer = self.trainer
+        if settings.ckpt_path is not None:
+            # Lightning brings it back only where it makes the batches.
+            statistics = statistics_of_checkpoint(settings.ckpt_path)
+            if statistics is not None:
+                self.datamodule.load_state_dict({"target_statistics": statistics})
         chosen = {name: settings[name] for name in ("split", "start", "end", "rate")}
         if settings.output is not None:
             check_traces_path(settings.output)
@@ -299,6 +306,7 @@ class DecoderCommandLine(RunCommandLine):
             return
         if self.print_scores:
             results_console().print(results_table(result, title=f"stitched scores, {stage}"))
-        (self._folder() / f"{stage}_scores.json").write_text(json.dumps(result.scores, indent=2) + "\n")
+        with whole_file(self._folder() / f"{stage}_scores.json") as unfinished:
+            unfinished.write_text(json.dumps(result.scores, indent=2) + "\n")
         if result.traces:
             self._write_traces(self._folder() / f"{stage}_traces.h5", result.traces, stage)

@@ -10,8 +10,8 @@ from nd_data import DatasetIndex
 from nd_data.nearest_names import name_hint
 from nd_models import DecoderModel, ModalitySpec, MultitaskDecoderModel, read_checkpoint
 from nd_train.data_module import NeuralDataModule
-from nd_train.doctor_findings import Findings
-from nd_train.doctor_recordings import Recording, each_split
+from nd_train.doctor.findings import Findings
+from nd_train.doctor.recordings import Recording, each_split
 
 MOST_PERIODS = 4.0
 """Windows may be as many times as long as the longest rotary period."""

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nd_train.doctor_findings import Findings
-from nd_train.doctor_recordings import FloatArray, Recording, each_split, within
+from nd_train.doctor.findings import Findings
+from nd_train.doctor.recordings import FloatArray, Recording, counts_in_windows, each_split, within
 
 MOST_SILENT = 0.5
 """Share of a recording's units that may be silent throughout before it is worth a look."""
@@ -174,17 +174,9 @@ def _check_rates(recording: Recording, spikes: dict[str, NDArray[np.int64]], fin
 
 
 def _check_empty_windows(recording: Recording, times: FloatArray, window_length: float, findings: Findings) -> None:
-    intervals = recording.sampling.get("train")
-    if intervals is None:
+    counts = counts_in_windows(recording, times, window_length)
+    if counts is None:
         return
-    starts = [
-        np.arange(start, end - window_length + 1e-9, window_length)
-        for start, end in zip(intervals.start, intervals.end, strict=True)
-    ]
-    start = np.concatenate(starts) if starts else np.zeros(0)
-    if not len(start):
-        return
-    counts = np.searchsorted(times, start + window_length) - np.searchsorted(times, start)
     empty = float((counts == 0).mean())
     if empty > MOST_EMPTY:
         findings.warning(

@@ -7,8 +7,8 @@ import numpy as np
 from nd_data import Interval
 from nd_data.interval_union import merged
 from nd_data.samplers.interval_table import TIME_TOLERANCE
-from nd_train.doctor_findings import Findings
-from nd_train.doctor_recordings import SPLITS, Recording
+from nd_train.doctor.findings import Findings
+from nd_train.doctor.recordings import SPLITS, Recording
 
 # Of a split's time: how much may lie in intervals that are too short for a window.
 MOST_LOST = 0.5

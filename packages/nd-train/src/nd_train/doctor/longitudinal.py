@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from nd_data import Interval
-from nd_train.doctor_findings import Findings
-from nd_train.doctor_steps import duration, setting, timed_steps
-from nd_train.doctor_time import follows_time
+from nd_train.doctor.findings import Findings
+from nd_train.doctor.follows_time import follows_time
+from nd_train.doctor.steps import duration, setting, timed_steps
 
 FEWEST_SEQUENCES = 5
 FEWEST_OBSERVED = 0.05

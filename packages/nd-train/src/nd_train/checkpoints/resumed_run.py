@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nd_train.whole_checkpoints import FoundCheckpoint, inspect, newest_whole_checkpoint
+from nd_train.checkpoints.whole_checkpoints import FoundCheckpoint, inspect, newest_whole_checkpoint
 
 LAST = "last"
 

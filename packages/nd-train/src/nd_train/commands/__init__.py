@@ -1,0 +1,1 @@
+"""The commands of ``nd-train``, and what their command lines share."""
