@@ -34,6 +34,6 @@ def test_nothing_is_said_where_it_does_not_help_or_is_not_known():
     known = {TASKS[0]: torch.zeros(3, 2)}
     assert _output_counts(model, batch_on("cpu", **known)) == {}
     assert _output_counts(model, batch_on("cuda", **known, another=torch.zeros(1))) == {}
-    arguments = {"sequence_length": 1.0, "bin_size": 0.1, "lags": [0, 1], "dim": 8, "readout_specs": [TASKS[0]]}
+    arguments = {"sequence_length": 1.0, "bin_size": 0.1, "lags": [0, 1], "readout_specs": [TASKS[0]]}
     baseline = model_from_config({"architecture": "WienerDecoder", **arguments})
     assert _output_counts(baseline, batch_on("cuda", **known)) == {}

@@ -76,33 +76,34 @@ def test_validation_counts_as_neither_and_the_next_interval_begins_anew(monkeypa
     assert module.logged["throughput/data_wait_share"] == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize("slow", ["loading", "training"])
-def test_a_run_tells_whether_it_waits_for_its_data(slow, make_model, make_trainer, recordings, multitask, monkeypatch):
+def test_a_run_that_waits_for_its_data_says_so(make_model, make_trainer, recordings, multitask, monkeypatch):
     step = NeuralDecoder.training_step
+    shares = {}
+    for slow in ("loading", "training"):
 
-    def slowly(self, batch, batch_idx):
-        if slow == "training":
-            time.sleep(0.2)
-        return step(self, batch, batch_idx)
+        def slowly(self, batch, batch_idx, pause=0.2 if slow == "training" else 0.0):
+            time.sleep(pause)
+            return step(self, batch, batch_idx)
 
-    def transform(data):
-        if slow == "loading":
-            time.sleep(0.05)
-        return data
+        def transform(data, pause=0.05 if slow == "loading" else 0.0):
+            time.sleep(pause)
+            return data
 
-    monkeypatch.setattr(NeuralDecoder, "training_step", slowly)
-    data = NeuralDataModule(recordings, multitask, batch_size=4, train_transforms=[transform])
-    trainer = make_trainer(callbacks=[Throughput()], max_steps=4, log_every_n_steps=2, limit_val_batches=0)
-    trainer.fit(NeuralDecoder(make_model()), datamodule=data)
-    logged = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("throughput/")}
-    assert set(logged) == {
-        f"throughput/{name}" for name in ("windows_per_second", "tokens_per_second", "data_wait_share")
-    }
-    assert (
-        logged["throughput/data_wait_share"] > 0.5 if slow == "loading" else logged["throughput/data_wait_share"] < 0.5
-    )
-    assert 0 < logged["throughput/windows_per_second"] < 20.0
-    assert logged["throughput/tokens_per_second"] > 10 * logged["throughput/windows_per_second"]
+        monkeypatch.setattr(NeuralDecoder, "training_step", slowly)
+        data = NeuralDataModule(recordings, multitask, batch_size=4, train_transforms=[transform])
+        trainer = make_trainer(callbacks=[Throughput()], max_steps=4, log_every_n_steps=2, limit_val_batches=0)
+        trainer.fit(NeuralDecoder(make_model()), datamodule=data)
+        metrics = trainer.callback_metrics
+        logged = {name: float(value) for name, value in metrics.items() if name.startswith("throughput/")}
+        assert set(logged) == {
+            f"throughput/{name}" for name in ("windows_per_second", "tokens_per_second", "data_wait_share")
+        }
+        assert 0 < logged["throughput/windows_per_second"] < 20.0
+        assert logged["throughput/tokens_per_second"] > 10 * logged["throughput/windows_per_second"]
+        shares[slow] = logged["throughput/data_wait_share"]
+    # Not how large they are: on a busy machine everything else takes its time too.
+    assert 0 <= shares["training"] < shares["loading"] <= 1
+
 
 
 def test_an_interval_below_one_step_is_an_error():

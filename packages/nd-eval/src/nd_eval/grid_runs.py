@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -212,7 +213,7 @@ def _starts(times: Tensor, gap: float, leeway: float) -> Tensor | None:
     found = 1
     edges = [0, min(_HEAD, times.numel() - 1)]
     edges += [*range(edges[1] + _BLOCK, times.numel() - 1, _BLOCK), times.numel() - 1]
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in pairwise(edges):
         gaps = times[start + 1 : stop + 1] - times[start:stop]
         breaks.append(torch.nonzero(gaps.sub_(gap).abs_() > leeway).flatten().add_(start + 1))
         found += breaks[-1].numel()
@@ -232,7 +233,7 @@ def _batches(starts: Tensor, steps: Tensor, count: int, increment: int) -> tuple
     batches: list[RunBatch] = []
     run = 0
     edges = [0, *changes.tolist(), hops.numel()]
-    for begin, end in [*zip(edges, edges[1:], strict=False), (hops.numel(), hops.numel() + 1)]:
+    for begin, end in [*pairwise(edges), (hops.numel(), hops.numel() + 1)]:
         hop = int(hops[begin]) if begin < hops.numel() and end > begin else 0
         stop = min(end + 1 if hop else end, starts.numel())
         if stop - run > most and not hop:
