@@ -105,7 +105,6 @@ def test_a_run_that_waits_for_its_data_says_so(make_model, make_trainer, recordi
     assert 0 <= shares["training"] < shares["loading"] <= 1
 
 
-
 def test_an_interval_below_one_step_is_an_error():
     with pytest.raises(ValueError, match="every_n_steps: expected at least 1, found 0"):
         Throughput(every_n_steps=0)
