@@ -253,21 +253,17 @@ class DecoderCommandLine(RunCommandLine):
         return configured_readouts(self.datamodule.config, single=True)[0]
 
     def before_validate(self) -> None:
-        """Metrics come from the data's configuration, which needs the model's readouts."""
-        self._use_configured_metrics("valid")
+        """Find out whether the data's configuration names metrics that exist, before the run takes its time."""
+        self._check_metrics("valid")
 
     def before_test(self) -> None:
-        """As before fit, for the test split."""
-        self._use_configured_metrics("test")
+        """As before validation, for the test split."""
+        self._check_metrics("test")
 
-    def _use_configured_metrics(self, split: str) -> None:
+    def _check_metrics(self, split: str) -> None:
+        # The evaluator takes them by itself, when the windows have come.
         self.datamodule.link_model(self.model.model)
-        metrics = self.datamodule.get_metrics(split)
-        if isinstance(self.evaluator, MultiTaskDecodingStitchEvaluator):
-            self.evaluator.metrics = metrics
-        else:
-            # A model with one readout has one set of metrics: the first recording's.
-            self.evaluator.task, self.evaluator.metrics = next(iter(next(iter(metrics.values())).items()))
+        self.datamodule.get_metrics(split)
 
     def after_fit(self) -> None:
         """Evaluate the best checkpoint (without validation, the last state), on the test split where there is one."""
@@ -277,8 +273,6 @@ class DecoderCommandLine(RunCommandLine):
                 f"The run ended before its first validation ({self.trainer.global_step} steps): nothing to test."
             )
             return
-        if self.last_stage == "test":
-            self._use_configured_metrics("test")
         evaluate = self.trainer.test if self.last_stage == "test" else self.trainer.validate
         evaluate(self.model, datamodule=self.datamodule, ckpt_path=best, verbose=False, weights_only=True)
         self.report(self.last_stage)
