@@ -201,6 +201,7 @@ def test_a_recording_without_traces_says_what_it_has(setup, make_window):
     data = Data(
         units=ArrayDict(id=np.array(["mouse/one/cell_0"])), session=Data(id="mouse/one"), domain=Interval(0.0, 1.0)
     )
+    data.config = {"multitask_readout": []}
     with pytest.raises(KeyError, match=r"'mouse/one' has no calcium_traces.df_over_f, .*; known"):
         model.tokenize(data)
 

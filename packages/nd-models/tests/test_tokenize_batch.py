@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -232,6 +233,30 @@ def test_a_configuration_that_was_changed_is_followed(setup):
     inside = [any(a <= t < b for a, b in window.phases.hold) for t in window.cursor.timestamps]
     assert weights.tolist() == [7.0 if is_inside else 1.0 for is_inside in inside]
     np.testing.assert_array_equal(values, window.cursor.pos)
+
+
+def test_a_configuration_that_was_changed_in_place_is_followed(setup):
+    dataset, model = setup
+
+    def weights_and_values() -> tuple[Any, Any]:
+        window = dataset.get("beta/t1", 1.0, 2.0)
+        window.config = config
+        tokens = model.tokenize(window)
+        found = tokens["target_weights"].obj, tokens["target_values"].obj
+        return tuple(part["cursor_velocity_2d"] for part in found) if isinstance(model, POYOPlus) else found
+
+    entry = {"readout_id": "cursor_velocity_2d", "weights": {"phases.hold": 7.0}, "normalize_mean": [0.0, 0.0]}
+    config = {"readout": entry, "multitask_readout": [entry]}
+    weights, values = weights_and_values()
+    entry["weights"]["phases.hold"] = 3.0
+    entry["normalize_mean"][1] = 2.5
+    changed_weights, changed_values = weights_and_values()
+    np.testing.assert_array_equal(changed_weights, np.where(weights == 7.0, 3.0, 1.0))
+    assert {1.0, 3.0} == set(changed_weights.tolist())
+    np.testing.assert_allclose(changed_values, values - np.array([0.0, 2.5]), atol=1e-6)
+    entry["readout_id"] = "cursor_velocity"
+    with pytest.raises(KeyError, match="did you mean 'cursor_velocity_2d'"):
+        weights_and_values()
 
 
 @pytest.mark.parametrize("batched", [False, True])

@@ -7,6 +7,7 @@ Shape legend: N times.
 """
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -79,21 +80,17 @@ def resolve_weights_based_on_interval_membership(
 def weigh(
     timestamps: NDArray[np.floating[Any]],
     weighted: Iterable[tuple[tuple[NDArray[np.float64], NDArray[np.float64]], float]],
-    *,
-    in_order: bool | None = None,
 ) -> NDArray[np.float32]:
     """Weigh times by the intervals they lie in, given as starts and ends.
 
     Args:
         timestamps: Seconds. Shape: (N,).
         weighted: Sets of intervals, each with the weight of the times in any of its intervals.
-        in_order: Whether the times never decrease, where that is known.
 
     Returns:
-        The products of the weights, 1 where there is none; float32. Shape: (N,).
+        The products of the weights, 1 where there is none; float32, a fresh array. Shape: (N,).
     """
-    weights = np.empty(len(timestamps), dtype=np.float32)
-    weights.fill(1.0)
+    weights: NDArray[np.float32] | None = None
     times: NDArray[np.float64] | None = None
     for (starts, ends), weight in weighted:
         number = len(starts)
@@ -101,18 +98,30 @@ def weigh(
             continue
         if times is None:
             times = _at_borders(timestamps)
-            if in_order is None:
-                in_order = np.count_nonzero(times[1:] >= times[:-1]) == max(len(times) - 1, 0)
-        if in_order and number <= FEW_INTERVALS:
-            first = times.searchsorted(starts).tolist()
-            last = times.searchsorted(ends).tolist()
-            if number == 1 or all(stop <= start for stop, start in zip(last, first[1:], strict=False)):
-                for start, stop in zip(first, last, strict=True):
-                    weights[start:stop] *= weight
-                continue
-        # Intervals that share times, or times out of order: each time counts once.
-        np.multiply(weights, weight, out=weights, where=_inside(times, starts, ends))
+        borders = _borders(starts, ends) if number <= FEW_INTERVALS else None
+        # Where intervals are many or share times, each time counts once.
+        places = _inside(times, starts, ends).view(np.int8) if borders is None else borders.searchsorted(times, "right")
+        factors = _factors(number, weight)[places]
+        weights = factors if weights is None else weights * factors
+    if weights is None:
+        weights = np.empty(len(timestamps), dtype=np.float32)
+        weights.fill(1.0)
     return weights
+
+
+def _borders(starts: NDArray[np.float64], ends: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    # Start, end, next start, …; None where they are not in order. Behind an odd number of them is inside.
+    borders = np.empty(2 * len(starts))
+    borders[::2] = starts
+    borders[1::2] = ends
+    numbers = borders.tolist()
+    return borders if numbers == sorted(numbers) else None
+
+
+@lru_cache
+def _factors(number: int, weight: float) -> NDArray[np.float32]:
+    # Weights outside, inside the first interval, behind it, inside the second, …
+    return np.array([1.0, *(weight, 1.0) * number], dtype=np.float32)
 
 
 def covered(
@@ -124,7 +133,7 @@ def covered(
 
 def _at_borders(times: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     # Moved so that those just before a border come to lie on it or behind it.
-    moved: NDArray[np.float64] = np.add(times, TIME_TOLERANCE, dtype=np.float64)
+    moved: NDArray[np.float64] = np.asarray(times, dtype=np.float64) + TIME_TOLERANCE
     return moved
 
 

@@ -1,5 +1,7 @@
 """Parts of parts by a path of names, such as "spikes.timestamps"."""
 
+from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Self
 
 from nd_data.array_dict import ArrayDict
@@ -33,12 +35,19 @@ class NestedAttributes:
         return leads_somewhere(self, path)
 
 
+_getter = lru_cache(maxsize=4096)(attrgetter)
+
+
 def look_up(owner: Any, path: str) -> Any:
     """What a path leads to.
 
     Raises:
         AttributeError: a part of the path does not exist; the message lists what does.
     """
+    try:
+        return _getter(path)(owner)
+    except AttributeError:
+        pass  # once more, for an error that names the part that is missing
     value = owner
     for name in path.split("."):
         try:

@@ -85,8 +85,7 @@ def peek(data: Data, path: str) -> Any:
         AttributeError: a part of the path does not exist; the message lists what does.
     """
     state = data.__dict__
-    constants = state.get("_constants")
-    if constants is not None and path in constants:
+    if "_constants" in state and path in (constants := state["_constants"]):
         part, value = constants[path]
         if part not in state and part in state["_names"]:
             return value

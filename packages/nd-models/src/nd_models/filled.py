@@ -11,3 +11,11 @@ def filled(length: int, value: float, dtype: DTypeLike) -> NDArray[Any]:
     array = np.empty(length, dtype)
     array.fill(value)
     return array
+
+
+def all_true(length: int) -> NDArray[np.bool_]:
+    """As `numpy.ones`, sooner still. Shape: (length,)."""
+    return _TRUE[:length].copy() if length <= len(_TRUE) else np.ones(length, np.bool_)
+
+
+_TRUE = np.ones(4096, np.bool_)

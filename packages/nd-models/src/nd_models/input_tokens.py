@@ -13,9 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nd_data import pad8, track_mask8
+from nd_data.collate_marks import Padded
 from nd_data.constant_array import constant_array
 from nd_data.window_values import peek
+from nd_models.filled import all_true
 from nd_models.nn.recent_arrays import ConstantArrays
 from nd_models.tokens import TokenType, create_start_end_unit_tokens
 
@@ -98,10 +99,10 @@ class InputTokens:
         rows = np.concatenate((units.rows, rows_of_spikes))
         times = np.concatenate((units.times, times_of_spikes))
         return {
-            "input_unit_index": pad8(rows),
-            "input_timestamps": pad8(times),
-            "input_token_type": pad8(self._token_types(len(units.rows) // 2, len(rows))),
-            "input_mask": track_mask8(rows),
+            "input_unit_index": Padded(rows, 8),
+            "input_timestamps": Padded(times, 8),
+            "input_token_type": Padded(self._token_types(len(units.row_of_unit), len(rows)), 8),
+            "input_mask": Padded(all_true(len(rows)), 8),
         }
 
     def batch(
@@ -153,10 +154,11 @@ class InputTokens:
     ) -> "tuple[UnitTokens, NDArray[np.int64], NDArray[np.float64]]":
         # The tokens of the units, and rows and times of the spikes.
         units = self._unit_tokens(peek(data, "units.id"), embedding)
-        if all(path in known for path in self.paths):
+        if "spikes.timestamps" in known and "spikes.unit_index" in known:
             times, unit_index = known["spikes.timestamps"], known["spikes.unit_index"]
         else:
-            times, unit_index = data.spikes.timestamps, np.asarray(data.spikes.unit_index)
+            spikes = data.spikes
+            times, unit_index = spikes.timestamps, np.asarray(spikes.unit_index)
         if unit_index.dtype != np.int64:
             unit_index = unit_index.astype(np.int64)
         try:

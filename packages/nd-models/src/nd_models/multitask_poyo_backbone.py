@@ -3,18 +3,19 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from torch import Tensor
 
-from nd_data import pad8
+from nd_data.collate_marks import Padded
 from nd_models.decoder_model import MultitaskDecoderModel
 from nd_models.filled import filled
 from nd_models.multitask_tokens import multitask_tokens
 from nd_models.nn import MultitaskReadout
 from nd_models.nn.packing import packing
 from nd_models.poyo_backbone import PoyoBackbone
-from nd_models.readout import ReadoutPaths
 from nd_models.readout_batch import multitask_batch
 from nd_models.readout_configuration import Readouts, checked_readouts
+from nd_models.readout_plan import ReadoutPlan, ReadoutPlans
 
 if TYPE_CHECKING:
     from nd_data import Data
@@ -40,7 +41,7 @@ class MultitaskPoyoBackbone(PoyoBackbone, MultitaskDecoderModel):
         task_rows = max(spec.id for spec in specs.values()) + 1
         super().__init__(dim=dim, task_rows=task_rows, **arguments)
         self.readout_specs = specs
-        self._readout_paths = ReadoutPaths(self.readout_specs, self._input_tokens.paths)
+        self._readout_plans = ReadoutPlans(self.readout_specs, self._input_tokens.paths)
         self.readout = MultitaskReadout(dim=dim, readout_specs=self.readout_specs)
 
     def read_out(
@@ -63,17 +64,19 @@ class MultitaskPoyoBackbone(PoyoBackbone, MultitaskDecoderModel):
         sizes: dict[str, Any] = {"batch_size": len(output_seqlen), "output_counts": output_counts}
         return self.readout.forward_varlen(decoded, output_decoder_index, windows, unpack_output, **sizes)
 
-    def _output_batch(self, windows: "Sequence[Data]", known: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        return multitask_batch(windows, known, self.readout_specs, self.session_emb)
+    def _output_batch(
+        self, windows: "Sequence[Data]", plans: Sequence[ReadoutPlan], known: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        return multitask_batch(windows, plans, known, self.session_emb)
 
-    def _output_tokens(self, data: "Data", known: Mapping[str, Any]) -> dict[str, Any]:
-        timestamps, task_index, fields = multitask_tokens(data, self.readout_specs, known)
-        session_index = filled(len(timestamps), self.session_emb.tokenizer(fields["session_id"]), "int64")
+    def _output_tokens(self, data: "Data", plan: ReadoutPlan, known: Mapping[str, Any]) -> dict[str, Any]:
+        timestamps, task_index, fields = multitask_tokens(data, plan.requests, known)
+        row = self._part("session_emb").tokenizer(fields["session_id"])
         return {
             "model_inputs": {
-                "output_session_index": pad8(session_index),
-                "output_timestamps": pad8(timestamps),
-                "output_decoder_index": pad8(task_index),
+                "output_session_index": Padded(filled(len(timestamps), row, np.int64), 8),
+                "output_timestamps": Padded(timestamps, 8),
+                "output_decoder_index": Padded(task_index, 8),
             },
             **fields,
         }

@@ -3,29 +3,29 @@
 Shapes: N time points of all readouts together.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nd_data import chain
+from nd_data.collate_marks import Chained
 from nd_data.window_values import peek
-from nd_models.modality import ModalitySpec
-from nd_models.readout import prepare_for_multitask_readout
+from nd_models.readout import multitask_targets
+from nd_models.readout_plan import ReadoutRequest
 
 if TYPE_CHECKING:
     from nd_data import Data
 
 
 def multitask_tokens(
-    data: "Data", readout_specs: Mapping[str, ModalitySpec], known: Mapping[str, Any] | None = None
+    data: "Data", requests: Iterable[ReadoutRequest], known: Mapping[str, Any]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], dict[str, Any]]:
-    """Queries and targets of all readouts in `data.config["multitask_readout"]`.
+    """Queries and targets of the readouts that a window asks for.
 
     Args:
-        data: A window of a recording, with its configuration.
-        readout_specs: The readouts that the model has, by name.
+        data: A window of a recording.
+        requests: See `nd_models.readout_plan`.
         known: What of it was read before (`nd_data.window_values.read_values`).
 
     Returns:
@@ -36,12 +36,12 @@ def multitask_tokens(
     Raises:
         KeyError, ValueError: as `nd_models.prepare_for_multitask_readout`.
     """
-    timestamps, values, task_index, weights, eval_mask = prepare_for_multitask_readout(data, readout_specs, known=known)
+    timestamps, values, task_index, weights, eval_mask = multitask_targets(data, requests, known)
     fields = {
-        "target_values": chain(values, allow_missing_keys=True),
-        "target_weights": chain(weights, allow_missing_keys=True),
+        "target_values": Chained(values, allow_missing_keys=True),
+        "target_weights": Chained(weights, allow_missing_keys=True),
         "session_id": peek(data, "session.id"),
         "absolute_start": data.absolute_start,
-        "eval_mask": chain(eval_mask, allow_missing_keys=True),
+        "eval_mask": Chained(eval_mask, allow_missing_keys=True),
     }
     return timestamps, task_index, fields

@@ -16,8 +16,9 @@ from nd_models.checkpoint import load_pretrained_model
 from nd_models.filled import filled
 from nd_models.modality import ModalitySpec
 from nd_models.poyo_backbone import PoyoBackbone
-from nd_models.readout import ReadoutPaths, prepare_for_readout
+from nd_models.readout import targets
 from nd_models.readout_configuration import readout_to_config
+from nd_models.readout_plan import ReadoutPlan, ReadoutPlans
 
 if TYPE_CHECKING:
     from nd_data import Data
@@ -99,7 +100,7 @@ class POYO(PoyoBackbone):
             t_max=t_max,
         )
         self.readout_spec = readout_spec
-        self._readout_paths = ReadoutPaths(readout_spec, self._input_tokens.paths)
+        self._readout_plans = ReadoutPlans(readout_spec, self._input_tokens.paths)
         self.readout = nn.Linear(dim, readout_spec.dim)
 
     def forward(
@@ -162,12 +163,14 @@ class POYO(PoyoBackbone):
         sizes: list[int] = output_mask.sum(dim=1).tolist()
         return list(torch.split(output[output_mask], sizes))
 
-    def _output_batch(self, windows: "Sequence[Data]", known: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        batch: dict[str, Any] = collate(list(map(self._output_tokens, windows, known)))
+    def _output_batch(
+        self, windows: "Sequence[Data]", plans: Sequence[ReadoutPlan], known: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        batch: dict[str, Any] = collate(list(map(self._output_tokens, windows, plans, known)))
         return batch
 
-    def _output_tokens(self, data: "Data", known: Mapping[str, Any]) -> dict[str, Any]:
-        timestamps, values, weights, eval_mask = prepare_for_readout(data, self.readout_spec, known=known)
+    def _output_tokens(self, data: "Data", plan: ReadoutPlan, known: Mapping[str, Any]) -> dict[str, Any]:
+        timestamps, values, weights, eval_mask = targets(data, plan.requests[0], known)
         session_id = peek(data, "session.id")
         session_index = filled(len(timestamps), self.session_emb.tokenizer(session_id), "int64")
         return {

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from nd_data import chain, collate
 from nd_data.window_values import peek
-from nd_models.modality import ModalitySpec
-from nd_models.readout import Readout, multitask_readouts, targets
+from nd_models.readout import targets
+from nd_models.readout_plan import ReadoutPlan
 
 if TYPE_CHECKING:
     from nd_data import Data
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 def multitask_batch(
     windows: "Sequence[Data]",
+    plans: Sequence[ReadoutPlan],
     known: Sequence[Mapping[str, Any]],
-    readout_specs: Mapping[str, ModalitySpec],
     session_embedding: "InfiniteVocabEmbedding",
 ) -> dict[str, Any]:
     """What POYO+ asks of many windows, and the answers.
 
     Args:
         windows: B windows of recordings, with their configurations.
+        plans: What the configuration of each asks for.
         known: What of each was read before (`nd_data.window_values.read_values`).
-        readout_specs: The readouts that the model has, by name.
         session_embedding: What numbers the sessions.
 
     Returns:
@@ -51,17 +51,16 @@ def multitask_batch(
     times: list[NDArray[np.float64]] = []
     ids: list[int] = []  # of each task of each window
     tasks: list[int] = []  # of each window
-    valid: dict[int, list[Readout]] = {}
-    for window, read in zip(windows, known, strict=True):
-        readouts = multitask_readouts(window, readout_specs, valid)
-        for name, entry, spec in readouts:
-            timestamps, of_task, weight, mask = targets(window, name, entry, spec, read)
+    for window, plan, read in zip(windows, plans, known, strict=True):
+        for request in plan.requests:
+            name = request.name
+            timestamps, of_task, weight, mask = targets(window, request, read)
             values.setdefault(name, []).append(of_task)
             weights.setdefault(name, []).append(weight)
             masks.setdefault(name, []).append(mask)
             times.append(timestamps)
-            ids.append(spec.id)
-        tasks.append(len(readouts))
+            ids.append(request.spec.id)
+        tasks.append(len(plan.requests))
     sessions = [peek(window, "session.id") for window in windows]
     rows = [session_embedding.tokenizer(session) for session in sessions]
     return {

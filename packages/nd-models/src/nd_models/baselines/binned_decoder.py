@@ -18,6 +18,7 @@ from nd_models.decoder_model import MultitaskDecoderModel
 from nd_models.multitask_tokens import multitask_tokens
 from nd_models.nn import InfiniteVocabEmbedding, MultitaskReadout
 from nd_models.readout_configuration import Readouts, checked_readouts
+from nd_models.readout_plan import ReadoutPlans
 
 if TYPE_CHECKING:
     from nd_data import Data
@@ -66,6 +67,7 @@ class BinnedDecoder(MultitaskDecoderModel):
         self.bin_size = float(bin_size)
         self.interpolation = checked_interpolation(interpolation)
         self.readout_specs = checked_readouts(readout_specs)
+        self._readout_plans = ReadoutPlans(self.readout_specs)
         self._arguments: dict[str, Any] = {
             "sequence_length": self.sequence_length,
             "bin_size": self.bin_size,
@@ -143,7 +145,7 @@ class BinnedDecoder(MultitaskDecoderModel):
             ValueError: a vocabulary is not initialised, the window is longer than the model's, or configuration and
                 values do not fit.
         """
-        timestamps, task_index, fields = multitask_tokens(data, self.readout_specs)
+        timestamps, task_index, fields = multitask_tokens(data, self._readout_plans(data).requests, {})
         session_id = data.session.id
         if len(timestamps) and timestamps.max() > self.sequence_length + self.bin_size:
             raise ValueError(
