@@ -18,8 +18,9 @@ from nd_models.nn.packing import Packing, bounds_of, packing, prefix_lengths
 from nd_models.nn.time_embedding import Rotation, as_rotation, rotate_heads, rotate_pairs
 
 _varlen_attention: Any = None
-with suppress(ImportError):  # an older PyTorch has none
-    from torch.nn.attention.varlen import varlen_attn as _varlen_attention
+if torch.cuda.is_available():  # where it is of use: it takes longer to import than all of this package
+    with suppress(ImportError):  # an older PyTorch has none
+        from torch.nn.attention.varlen import varlen_attn as _varlen_attention
 
 
 class RotaryCrossAttention(nn.Module):
