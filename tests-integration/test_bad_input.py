@@ -352,6 +352,6 @@ def test_a_configuration_that_is_not_there_lists_the_ready_ones(tmp_path):
     done = nd_train("fit", "--config", "poyo_plus_smal")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    assert "poyo_plus_smal: no such file, nor a ready configuration; ready are " in done.stderr
+    assert "poyo_plus_smal: no such file, nor a ready configuration (did you mean poyo_plus_small?); " in done.stderr
     assert all(name in done.stderr for name in ("longitudinal", "poyo_plus_small", "poyo_small", "quickstart"))
     assert list(tmp_path.iterdir()) == []

@@ -97,3 +97,29 @@ def write_nwb(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture
+def convert_filled(write_nwb, tmp_path):
+    """Writes an NWB file that a function fills, converts it, and returns the recording and its report."""
+    from nd_data.ingest import convert_nwb
+
+    def run(fill, **options):
+        report = convert_nwb(write_nwb(fill), tmp_path / "out", brainset="lab", overwrite=True, **options)
+        return Data.load(report.paths[0]), report.recordings[0]
+
+    return run
+
+
+@pytest.fixture
+def convert(convert_filled):
+    """The same of a file that has one unit besides, without splits."""
+
+    def run(fill, **options):
+        def filled(nwb):
+            nwb.add_unit(spike_times=[0.5, 1.5])
+            fill(nwb)
+
+        return convert_filled(filled, splits=None, **options)
+
+    return run

@@ -68,7 +68,15 @@ def test_a_bad_argument_ends_in_one_line_and_status_one(tmp_path, monkeypatch, c
     assert captured.err.count("\n") == 1
 
 
-@pytest.mark.parametrize("arguments", [[], ["simulat"], ["simulate"], ["simulate", "OUT", "--units", "many"]])
+def test_without_a_command_it_says_which_there_are(capsys):
+    assert main([]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith("usage: nd-data")
+    assert all(command in printed.out for command in ("simulate", "convert", "inspect", "validate"))
+    assert printed.err == ""
+
+
+@pytest.mark.parametrize("arguments", [["simulat"], ["simulate"], ["simulate", "OUT", "--units", "many"]])
 def test_a_misspelt_command_shows_how_it_is_used(capsys, arguments):
     with pytest.raises(SystemExit) as stopped:
         main(arguments)

@@ -204,6 +204,7 @@ def test_recordings_that_share_a_session_id_are_named(root, caplog):
     (root / "alpha" / "again.h5").write_bytes((root / "alpha" / "s1.h5").read_bytes())
     assert Dataset(root).get_session_ids() == ["alpha/s1", "alpha/s2", "beta/t1"]
     assert "Recordings 'alpha/again' and 'alpha/s1' share the session id 'alpha/s1'" in caplog.text
+    assert Dataset(root).get_session_id_dict()["alpha/again"] == "alpha/s1"
 
 
 def test_opening_a_dataset_opens_no_recording(root):

@@ -6,24 +6,6 @@ from pynwb.ecephys import LFP, ElectricalSeries
 from pynwb.misc import DecompositionSeries
 from pynwb.ophys import Fluorescence, ImageSegmentation, OpticalChannel, RoiResponseSeries
 
-from nd_data import Data
-from nd_data.ingest import convert_nwb
-
-
-@pytest.fixture
-def convert(write_nwb, tmp_path):
-    """Writes an NWB file with one unit, converts it, and returns the recording and its report."""
-
-    def run(fill, **options):
-        def filled(nwb):
-            nwb.add_unit(spike_times=[0.5, 1.5])
-            fill(nwb)
-
-        report = convert_nwb(write_nwb(filled), tmp_path / "out", brainset="lab", splits=None, **options)
-        return Data.load(report.paths[0]), report.recordings[0]
-
-    return run
-
 
 def line(report, source):
     (found,) = [one for one in report.lines if one.source == source]

@@ -22,25 +22,8 @@ from pynwb.behavior import (
 from pynwb.image import GrayscaleImage, ImageSeries
 from pynwb.misc import AbstractFeatureSeries, AnnotationSeries, IntervalSeries
 
-from nd_data import Data, IrregularTimeSeries, RegularTimeSeries
-from nd_data.ingest import convert_nwb, streamed_series
-
-
-@pytest.fixture
-def convert(write_nwb, tmp_path):
-    """Writes an NWB file with one unit, converts it, and returns the recording and its report."""
-
-    def run(fill, **options):
-        def filled(nwb):
-            nwb.add_unit(spike_times=[0.5, 1.5])
-            fill(nwb)
-
-        report = convert_nwb(
-            write_nwb(filled), tmp_path / "out", brainset="lab", overwrite=True, splits=None, **options
-        )
-        return Data.load(report.paths[0]), report.recordings[0]
-
-    return run
+from nd_data import IrregularTimeSeries, RegularTimeSeries
+from nd_data.ingest import streamed_series
 
 
 def line(report, source):

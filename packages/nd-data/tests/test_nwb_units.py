@@ -11,18 +11,6 @@ from nd_data import Data
 from nd_data.ingest import convert_nwb
 
 
-@pytest.fixture
-def convert(write_nwb, tmp_path):
-    """Writes an NWB file, converts it, and returns the recording and its report."""
-
-    def run(fill, **options):
-        path = write_nwb(fill)
-        report = convert_nwb(path, tmp_path / "out", brainset="lab", overwrite=True, **options)
-        return Data.load(report.paths[0]), report.recordings[0]
-
-    return run
-
-
 def detail(report, source):
     (line,) = [line for line in report.lines if line.source == source]
     return line.detail
@@ -41,12 +29,12 @@ def add_electrodes(nwb, locations=("CA1", "CA1", "ADn", "PoS")):
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15)
 @given(lists=st.lists(st.lists(st.floats(-100, 1000), max_size=8), min_size=1, max_size=5).filter(any))
-def test_every_spike_of_every_unit_is_there_in_order_of_time(convert, tmp_path, lists):
+def test_every_spike_of_every_unit_is_there_in_order_of_time(convert_filled, tmp_path, lists):
     def fill(nwb):
         for times in lists:
             nwb.add_unit(spike_times=times)
 
-    data, report = convert(fill, splits=None)
+    data, report = convert_filled(fill, splits=None)
     with h5py.File(tmp_path / "mouse1_day1.nwb") as file:
         flat, ends = file["units/spike_times"][()], file["units/spike_times_index"][()].astype(int)
     stored = np.split(flat, ends[:-1])
@@ -61,7 +49,7 @@ def test_every_spike_of_every_unit_is_there_in_order_of_time(convert, tmp_path, 
     assert len(data.slice(data.start, data.end).spikes) == len(flat)
 
 
-def test_what_the_table_says_of_units_is_kept_with_them(convert):
+def test_what_the_table_says_of_units_is_kept_with_them(convert_filled):
     def fill(nwb):
         group = add_electrodes(nwb)
         nwb.add_unit_column("quality", "how good")
@@ -89,7 +77,7 @@ def test_what_the_table_says_of_units_is_kept_with_them(convert):
                 **{"bad name!": number, "keys": 5 + number},
             )
 
-    data, report = convert(fill, splits=None)
+    data, report = convert_filled(fill, splits=None)
     units = data.units
     assert units.id.tolist() == ["unit_10", "unit_11"]
     assert units.nwb_id.tolist() == [10, 11]
@@ -114,36 +102,36 @@ def test_what_the_table_says_of_units_is_kept_with_them(convert):
     assert data.electrodes.location[units.electrodes[1]].tolist() == ["ADn", "PoS"]
 
 
-def test_units_on_different_numbers_of_electrodes_keep_their_places(convert):
+def test_units_on_different_numbers_of_electrodes_keep_their_places(convert_filled):
     def fill(nwb):
         add_electrodes(nwb)
         nwb.add_unit(spike_times=[1.0], electrodes=[0, 2])
         nwb.add_unit(spike_times=[2.0], electrodes=[3])
 
-    data, report = convert(fill, splits=None)
+    data, report = convert_filled(fill, splits=None)
     assert data.units.electrode_location.tolist() == ["CA1; ADn", "PoS"]
     assert "electrodes" not in data.units
     assert "column 'electrodes' not mapped as numbers" in detail(report, "units")
 
 
-def test_silent_units_are_kept_and_counted(convert):
+def test_silent_units_are_kept_and_counted(convert_filled):
     def fill(nwb):
         for times in ([], [1.0, 2.0], []):
             nwb.add_unit(spike_times=times)
 
-    data, report = convert(fill, splits=None)
+    data, report = convert_filled(fill, splits=None)
     assert len(data.units) == 3
     assert data.spikes.unit_index.tolist() == [1, 1]
     assert "2 of 3 units have no spike" in detail(report, "units")
 
 
-def test_spike_times_that_are_no_times_are_dropped_and_counted(convert):
+def test_spike_times_that_are_no_times_are_dropped_and_counted(convert_filled):
     def fill(nwb):
         nwb.add_unit_column("spike_amplitudes", "one a spike", index=True)
         nwb.add_unit(spike_times=[3.0, np.nan, 1.0], spike_amplitudes=[30.0, 0.0, 10.0])
         nwb.add_unit(spike_times=[2.0, np.inf], spike_amplitudes=[20.0, 0.0])
 
-    data, report = convert(fill, splits=None)
+    data, report = convert_filled(fill, splits=None)
     assert data.spikes.timestamps.tolist() == [1.0, 2.0, 3.0]
     assert data.spikes.unit_index.tolist() == [0, 1, 0]
     # One value a spike belongs to the spikes, not to the units.
@@ -154,12 +142,12 @@ def test_spike_times_that_are_no_times_are_dropped_and_counted(convert):
     assert "column 'spike_amplitudes' is spikes.spike_amplitudes" in said
 
 
-def test_observation_intervals_are_the_domain(convert):
+def test_observation_intervals_are_the_domain(convert_filled):
     def fill(nwb):
         for times in ([1.0, 5.0, 30.0], [2.0, 25.0]):
             nwb.add_unit(spike_times=times, obs_intervals=[[0.0, 10.0], [20.0, 30.0]])
 
-    data, report = convert(fill, splits=None)
+    data, report = convert_filled(fill, splits=None)
     assert data.domain.start.tolist() == data.spikes.domain.start.tolist() == [0.0, 20.0]
     assert data.domain.end.tolist() == [10.0, 30.0]
     assert report.domain == [(0.0, 10.0), (20.0, 30.0)]
@@ -167,13 +155,13 @@ def test_observation_intervals_are_the_domain(convert):
     assert "outside" not in detail(report, "units")
 
 
-def test_units_observed_at_different_times_are_all_kept(convert):
+def test_units_observed_at_different_times_are_all_kept(convert_filled):
     def fill(nwb):
         nwb.add_unit(spike_times=[1.0, 50.0], obs_intervals=[[0.0, 10.0]])
         nwb.add_unit(spike_times=[2.0], obs_intervals=[[5.0, 20.0], [30.0, 30.0]])
         nwb.add_unit(spike_times=[], obs_intervals=[[20.0, 25.0]])
 
-    data, report = convert(fill, splits=None)
+    data, report = convert_filled(fill, splits=None)
     assert (data.domain.start.tolist(), data.domain.end.tolist()) == ([0.0], [25.0])
     assert data.obs_intervals.unit_index.tolist() == [0, 1, 2]
     assert data.obs_intervals.end.tolist() == [10.0, 20.0, 25.0]
@@ -184,18 +172,18 @@ def test_units_observed_at_different_times_are_all_kept(convert):
     assert len(data.spikes) == 3
 
 
-def test_units_that_share_an_id_are_told_apart(convert):
+def test_units_that_share_an_id_are_told_apart(convert_filled):
     def fill(nwb):
         for number in (7, 7, 8):
             nwb.add_unit(id=number, spike_times=[1.0])
 
-    data, report = convert(fill, splits=None)
+    data, report = convert_filled(fill, splits=None)
     assert data.units.id.tolist() == ["unit_7", "unit_7_2", "unit_8"]
     assert data.units.nwb_id.tolist() == [7, 7, 8]
     assert "units share ids" in detail(report, "units")
 
 
-def test_pynwb_and_the_recording_agree_on_a_larger_table(convert, tmp_path):
+def test_pynwb_and_the_recording_agree_on_a_larger_table(convert_filled, tmp_path):
     rng = np.random.default_rng(0)
 
     def fill(nwb):
@@ -203,7 +191,7 @@ def test_pynwb_and_the_recording_agree_on_a_larger_table(convert, tmp_path):
         for number in range(40):
             nwb.add_unit(spike_times=np.sort(rng.uniform(0, 60, rng.integers(0, 200))), area=f"area {number % 3}")
 
-    data, _ = convert(fill, splits=None)
+    data, _ = convert_filled(fill, splits=None)
     with NWBHDF5IO(tmp_path / "mouse1_day1.nwb", "r") as file:
         frame = file.read().units.to_dataframe()
     assert data.units.area.tolist() == frame["area"].tolist()

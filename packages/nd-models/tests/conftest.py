@@ -1,6 +1,7 @@
 """Windows, models and batches that the tests share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -109,6 +110,21 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     for argument, names in (("any_model", MODELS), ("multitask_model", MULTITASK)):
         if argument in metafunc.fixturenames:
             metafunc.parametrize(argument, names)
+
+
+@pytest.fixture(scope="session")
+def save_recordings(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Mapping[str, Data]], Path]:
+    """Write recordings, by their id, into a folder of their own."""
+
+    def save(recordings: Mapping[str, Data]) -> Path:
+        folder = tmp_path_factory.mktemp("recordings")
+        for recording_id, recording in recordings.items():
+            path = folder / f"{recording_id}.h5"
+            path.parent.mkdir(exist_ok=True)
+            recording.save(path)
+        return folder
+
+    return save
 
 
 @pytest.fixture

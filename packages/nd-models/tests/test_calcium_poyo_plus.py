@@ -36,13 +36,13 @@ def make_recording(recording_id: str, cells: int, seed: int, dtype: str = "float
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("recordings")
-    for seed, (recording_id, cells) in enumerate(CELLS.items()):
-        path = folder / f"{recording_id}.h5"
-        path.parent.mkdir(exist_ok=True)
-        make_recording(recording_id, cells, seed, "float64" if seed else "float32").save(path)
-    return folder
+def root(save_recordings):
+    return save_recordings(
+        {
+            name: make_recording(name, cells, seed, "float64" if seed else "float32")
+            for seed, (name, cells) in enumerate(CELLS.items())
+        }
+    )
 
 
 def make_dataset(root, transform=None) -> Dataset:

@@ -1,5 +1,6 @@
 """Models from configurations and back."""
 
+import dataclasses
 import json
 
 import pytest
@@ -9,6 +10,7 @@ from nd_models.loss import LOSSES, BinaryCrossEntropyLoss, Loss, MSELoss
 
 TIMES = {"sequence_length": 1.0, "latent_step": 0.5}
 SMALL = {"dim": 16, "dim_head": 8, "depth": 1, "num_latents_per_step": 2}
+ANGLES = [f"{angle}°" for angle in range(0, 360, 45)]
 
 
 @pytest.mark.parametrize("name", ["POYO", "POYOPlus", "CalciumPOYOPlus"])
@@ -70,6 +72,48 @@ def test_the_readouts_are_described_in_full():
         "a.v",
     )
     assert isinstance(spec.loss_fn, BinaryCrossEntropyLoss)
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        {"readout_specs": {"drifting_gratings_orientation": {"class_names": ANGLES, "unit": "°"}}},
+        {
+            "readout_specs": {
+                "angle": {"readout_id": "drifting_gratings_orientation", "class_names": ANGLES, "unit": "°"}
+            }
+        },
+        {"readout_spec": {"readout_id": "drifting_gratings_orientation", "class_names": ANGLES, "unit": "°"}},
+    ],
+)
+def test_a_description_may_leave_out_what_is_as_in_the_registry(description):
+    registered = MODALITY_REGISTRY["drifting_gratings_orientation"]
+    model = model_from_config({**TIMES, **SMALL, **description})
+    spec = model.readout_spec if isinstance(model, POYO) else next(iter(model.readout_specs.values()))
+    assert spec == dataclasses.replace(registered, class_names=tuple(ANGLES), unit="°")
+    config = json.loads(json.dumps(model.to_config()))
+    again = model_from_config(config)
+    assert again.to_config() == config
+    other = again.readout_spec if isinstance(again, POYO) else next(iter(again.readout_specs.values()))
+    assert (other.class_names, other.unit) == (tuple(ANGLES), "°")
+
+
+def test_a_description_of_another_type_takes_neither_loss_nor_names_from_the_registry():
+    changed = {"drifting_gratings_orientation": {"type": "CONTINUOUS", "dim": 2}}
+    spec = model_from_config({**TIMES, **SMALL, "readout_specs": changed}).readout_specs[
+        "drifting_gratings_orientation"
+    ]
+    assert isinstance(spec.loss_fn, MSELoss)
+    assert spec.class_names is None
+
+
+def test_an_unfit_name_or_unit_says_of_which_readout():
+    readouts = {"drifting_gratings_orientation": {"class_names": ["a"]}}
+    with pytest.raises(ValueError, match="class_names must hold 8 names") as error:
+        model_from_config({**TIMES, **SMALL, "readout_specs": readouts})
+    assert "in the description of readout 'drifting_gratings_orientation'" in error.value.__notes__
+    with pytest.raises(KeyError, match="'runing_speed' does not exist; did you mean 'running_speed'"):
+        model_from_config({**TIMES, **SMALL, "readout_spec": {"readout_id": "runing_speed"}})
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,8 @@ FIELDS = {
     "value_key": "gaze.pos_3d",
     "loss_fn": MSELoss(),
 }
+CLASSES = {"type": DataType.MULTINOMIAL, "loss_fn": CrossEntropyLoss()}
+LABELS = {"type": DataType.MULTILABEL, "loss_fn": MultilabelCrossEntropyLoss()}
 
 
 @pytest.fixture
@@ -93,6 +95,16 @@ def test_a_taken_name_is_refused(registry):
         ({"type": "CONTINUOUS"}, TypeError, "type must be of type DataType"),
         ({"loss_fn": "MSELoss"}, TypeError, "loss_fn must be of type Module"),
         ({"value_key": None}, TypeError, "value_key must be of type str"),
+        ({"unit": 3}, TypeError, "unit must be text or None, got 3"),
+        ({"unit": " "}, ValueError, "unit must not be empty"),
+        ({"class_names": ["x", "y", "z"]}, ValueError, "for types MULTINOMIAL and MULTILABEL, not for CONTINUOUS"),
+        ({"type": DataType.BINARY, "class_names": ["a", "b", "c"]}, ValueError, "MULTILABEL, not for BINARY"),
+        ({**CLASSES, "class_names": "abc"}, TypeError, "must be a list or tuple of text, got 'abc'"),
+        ({**CLASSES, "class_names": [False, "b", "c"]}, TypeError, "must be text, got False; in YAML, put it in quo"),
+        ({**CLASSES, "class_names": ["a", "b"]}, ValueError, r"hold 3 names, one a class \(dim\), got 2: 'a', 'b'"),
+        ({**LABELS, "class_names": ["a", "b"]}, ValueError, r"hold 3 names, one a label \(dim\), got 2"),
+        ({**CLASSES, "class_names": ["a", "b", "a"]}, ValueError, "different and not empty, got 'a' more than once"),
+        ({**CLASSES, "class_names": ["a", "b", ""]}, ValueError, "different and not empty, got an empty one"),
     ],
 )
 def test_unfit_fields_are_refused(changes, error, message):
@@ -103,3 +115,18 @@ def test_unfit_fields_are_refused(changes, error, message):
 def test_a_specification_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         MODALITY_REGISTRY["running_speed"].dim = 2
+
+
+@pytest.mark.parametrize("kind", [CLASSES, LABELS])
+def test_classes_and_labels_may_have_names_and_values_a_unit(kind, registry):
+    named = ModalitySpec(id=1, **{**FIELDS, **kind}, class_names=["wake", "nrem", "rem"], unit="°")
+    assert named.class_names == ("wake", "nrem", "rem")
+    assert named.unit == "°"
+    plain = ModalitySpec(id=1, **{**FIELDS, **kind})
+    assert (plain.unit, plain.class_names) == (None, None)
+    register_modality("states", **{**FIELDS, **kind}, class_names=["wake", "nrem", "rem"], unit="°")
+    assert registry["states"].class_names == named.class_names
+    assert registry["states"].unit == "°"
+    with pytest.raises(TypeError, match="got 'abc'"):
+        register_modality("letters", **{**FIELDS, **kind}, class_names="abc")
+    assert "letters" not in registry

@@ -40,13 +40,6 @@ def windows_of(outputs) -> list[dict[str, Tensor]]:
     return [window if isinstance(window, dict) else {"": window} for window in outputs]
 
 
-def assert_same(found, expected, **tolerance) -> None:
-    for one, other in zip(windows_of(found), windows_of(expected), strict=True):
-        assert one.keys() == other.keys()
-        for key in other:
-            torch.testing.assert_close(one[key], other[key], **tolerance)
-
-
 def padded_by(more: int, key: str, values: Tensor) -> Tensor:
     """More windows' worth of padding: zeros after the tokens, the units or the queries."""
     if values.ndim == 1 or not key.startswith(("input", "output")):
@@ -72,14 +65,14 @@ def test_unpacked_outputs_are_the_packed_ones(any_model, model, batch):
 @pytest.mark.parametrize("more", [8, 64])
 def test_extra_padding_changes_no_output(model, batch, more):
     padded = {key: padded_by(more, key, values) for key, values in batch["model_inputs"].items()}
-    assert_same(unpacked(model, {"model_inputs": padded}), unpacked(model, batch), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(unpacked(model, {"model_inputs": padded}), unpacked(model, batch), rtol=1e-6, atol=1e-6)
 
 
 def test_a_batch_equals_its_windows_one_by_one(model, make_window, make_batch):
     windows = [make_window(spikes=60, seed=0), make_window(spikes=5, outputs=1, seed=1), make_window(outputs=9, seed=2)]
     together = unpacked(model, make_batch(model, windows))
     alone = [unpacked(model, make_batch(model, [window]))[0] for window in windows]
-    assert_same(together, alone, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-6)
 
 
 def test_the_order_of_spikes_and_units_does_not_matter(model, make_window, make_batch):
@@ -92,7 +85,7 @@ def test_the_order_of_spikes_and_units_does_not_matter(model, make_window, make_
     moved.calcium_traces.df_over_f = data.calcium_traces.df_over_f[:, units]
     inputs = make_batch(model, [moved])
     expected = unpacked(model, make_batch(model, [data]))
-    assert_same(unpacked(model, inputs), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(unpacked(model, inputs), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("shift", [-0.75, 8.0])
@@ -107,10 +100,10 @@ def test_shifting_all_times_changes_no_output(name, shift, make_model, make_wind
     assert len(times) == 3
     shifted = {key: values + shift if key in times else values for key, values in inputs.items()}
     expected = unpacked(model, {"model_inputs": inputs})
-    assert_same(unpacked(model, {"model_inputs": shifted}), expected, rtol=1e-7, atol=1e-8)
+    torch.testing.assert_close(unpacked(model, {"model_inputs": shifted}), expected, rtol=1e-7, atol=1e-8)
     one_side = {**inputs, "input_timestamps": inputs["input_timestamps"] + shift}
     with pytest.raises(AssertionError):
-        assert_same(unpacked(model, {"model_inputs": one_side}), expected, rtol=0, atol=1e-4)
+        torch.testing.assert_close(unpacked(model, {"model_inputs": one_side}), expected, rtol=0, atol=1e-4)
 
 
 def test_activity_matters(model, make_window, make_batch):
@@ -120,7 +113,7 @@ def test_activity_matters(model, make_window, make_batch):
     data.calcium_traces.df_over_f = data.calcium_traces.df_over_f[::-1]
     other = unpacked(model, make_batch(model, [data]))
     with pytest.raises(AssertionError):
-        assert_same(other, one, rtol=0, atol=1e-4)
+        torch.testing.assert_close(other, one, rtol=0, atol=1e-4)
 
 
 def test_gradients_reach_every_parameter(model, batch):
@@ -133,13 +126,13 @@ def test_gradients_reach_every_parameter(model, batch):
 
 
 def test_evaluation_is_deterministic_and_training_drops(any_model, model, batch):
-    assert_same(unpacked(model, batch), unpacked(model, batch), rtol=0, atol=0)
+    torch.testing.assert_close(unpacked(model, batch), unpacked(model, batch), rtol=0, atol=0)
     model.train()
     if any_model == "WienerDecoder":  # nothing in it is random
-        assert_same(unpacked(model, batch), unpacked(model, batch), rtol=0, atol=0)
+        torch.testing.assert_close(unpacked(model, batch), unpacked(model, batch), rtol=0, atol=0)
         return
     with pytest.raises(AssertionError):
-        assert_same(unpacked(model, batch), unpacked(model, batch), rtol=0, atol=0)
+        torch.testing.assert_close(unpacked(model, batch), unpacked(model, batch), rtol=0, atol=0)
 
 
 def test_the_same_seed_trains_the_same(any_model, make_model, make_window, make_batch):
@@ -161,7 +154,7 @@ def test_the_same_seed_trains_the_same(any_model, make_model, make_window, make_
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])  # noqa: S301
 def test_copies_give_the_same_outputs(model, batch, make_window, make_batch, copied):
     other = copied(model)
-    assert_same(unpacked(other, batch), unpacked(model, batch), rtol=0, atol=0)
+    torch.testing.assert_close(unpacked(other, batch), unpacked(model, batch), rtol=0, atol=0)
     again = make_batch(other, [make_window(spikes=60, seed=0), make_window(spikes=20, outputs=6, seed=1)])
     assert torch.equal(again["model_inputs"]["input_unit_index"], batch["model_inputs"]["input_unit_index"])
 
@@ -170,7 +163,7 @@ def test_the_state_survives_a_file_and_a_fresh_model(any_model, model, batch, tm
     torch.save(model.state_dict(), tmp_path / "state.pt")
     fresh = model_from_config(model.to_config()).eval()
     fresh.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True), strict=True)
-    assert_same(unpacked(fresh, batch), unpacked(model, batch), rtol=0, atol=0)
+    torch.testing.assert_close(unpacked(fresh, batch), unpacked(model, batch), rtol=0, atol=0)
 
 
 def test_windows_without_spikes_units_or_anything_give_finite_outputs(model, make_window, make_batch):
@@ -183,7 +176,9 @@ def test_windows_without_spikes_units_or_anything_give_finite_outputs(model, mak
     sum(values.sum() for window in outputs for values in window.values()).backward()
     assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
     alone = unpacked(model, make_batch(model, windows[1:2]))
-    assert_same(alone, [outputs[1]] if isinstance(alone[0], dict) else [outputs[1][""]], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        alone, [outputs[1]] if isinstance(alone[0], dict) else [outputs[1][""]], rtol=1e-5, atol=1e-6
+    )
 
 
 def test_windows_without_outputs_work(any_model, model, make_window, make_batch):
@@ -200,7 +195,7 @@ def test_bfloat16_autocast_stays_near_single_precision(model, batch):
     expected = unpacked(model, batch)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = unpacked(model, batch)
-    assert_same(
+    torch.testing.assert_close(
         [{key: values.float() for key, values in window.items()} for window in windows_of(found)],
         windows_of(expected),
         rtol=0.1,
@@ -214,7 +209,7 @@ def test_double_precision_models_work(model, batch):
         {key: values.float() for key, values in window.items()}
         for window in windows_of(unpacked(model.double(), batch))
     ]
-    assert_same(found, windows_of(expected), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found, windows_of(expected), rtol=1e-4, atol=1e-5)
 
 
 def test_an_uninitialised_vocabulary_says_what_to_do(any_model, model, batch, make_window):
@@ -348,11 +343,11 @@ def test_more_units_and_sessions_can_join(model, make_window, make_batch):
     expected = unpacked(model, make_batch(model, [make_window()]))
     model.unit_emb.extend_vocab(["new/1/unit_0", "new/1/unit_1"])
     model.session_emb.extend_vocab(["new/1"])
-    assert_same(unpacked(model, make_batch(model, [make_window()])), expected, rtol=0, atol=0)
+    torch.testing.assert_close(unpacked(model, make_batch(model, [make_window()])), expected, rtol=0, atol=0)
     other = make_window(units=2)
     other.units.id, other.session.id = np.array(["new/1/unit_0", "new/1/unit_1"]), "new/1"
     together = unpacked(model, make_batch(model, [make_window(), other]))
-    assert_same(together[:1], expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(together[:1], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_a_task_missing_from_a_batch_has_no_output_and_no_gradient(

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from nd_models import MODALITY_REGISTRY, DataType, ModalitySpec, POYOPlus
 from nd_models.loss import MSELoss
@@ -24,18 +23,6 @@ def batch(model, make_window, make_batch):
     return make_batch(model, [make_window(spikes=60, seed=0), make_window(spikes=20, outputs=6, seed=1)])
 
 
-def windows_of(outputs) -> list[dict[str, Tensor]]:
-    """Unpacked outputs of either architecture in one form."""
-    return [window if isinstance(window, dict) else {"": window} for window in outputs]
-
-
-def assert_same(found, expected, **tolerance) -> None:
-    for one, other in zip(windows_of(found), windows_of(expected), strict=True):
-        assert one.keys() == other.keys()
-        for key in other:
-            torch.testing.assert_close(one[key], other[key], **tolerance)
-
-
 def unpacked(model, batch) -> list:
     with torch.no_grad():
         return model(**batch["model_inputs"], unpack_output=True)
@@ -53,7 +40,7 @@ def test_what_lies_in_the_padding_does_not_matter(model, batch):
     mask = inputs["input_mask"]
     inputs["input_unit_index"] = torch.where(mask, inputs["input_unit_index"], 5)
     inputs["input_timestamps"] = torch.where(mask, inputs["input_timestamps"], 0.7)
-    assert_same(unpacked(model, {"model_inputs": inputs}), unpacked(model, batch), rtol=0, atol=1e-6)
+    torch.testing.assert_close(unpacked(model, {"model_inputs": inputs}), unpacked(model, batch), rtol=0, atol=1e-6)
 
 
 def test_an_input_without_mask_is_all_real(name, model, make_window, make_batch):
@@ -61,7 +48,7 @@ def test_an_input_without_mask_is_all_real(name, model, make_window, make_batch)
     batch = make_batch(model, [make_window(spikes=40 if name == "CalciumPOYOPlus" else 50)])
     assert batch["model_inputs"]["input_mask"].all()
     bare = {"model_inputs": {**batch["model_inputs"], "input_mask": None}}
-    assert_same(unpacked(model, bare), unpacked(model, batch), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(unpacked(model, bare), unpacked(model, batch), rtol=1e-5, atol=1e-6)
 
 
 def test_times_in_single_and_double_precision_agree(model, batch):
@@ -69,7 +56,7 @@ def test_times_in_single_and_double_precision_agree(model, batch):
         key: values.float() if values.is_floating_point() else values for key, values in batch["model_inputs"].items()
     }
     # A period of 1e-4 s turns 1e4 times a second: that is what single-precision times cost.
-    assert_same(unpacked(model, {"model_inputs": single}), unpacked(model, batch), rtol=0.02, atol=0.02)
+    torch.testing.assert_close(unpacked(model, {"model_inputs": single}), unpacked(model, batch), rtol=0.02, atol=0.02)
 
 
 @pytest.mark.parametrize(
@@ -104,16 +91,7 @@ def test_a_step_that_does_not_divide_the_window_is_reported_only_where_it_is_so(
 class TestTasks:
     def test_own_specifications_need_no_registry(self, make_window, make_batch):
         before = dict(MODALITY_REGISTRY)
-        specs = {
-            "my_speed": ModalitySpec(
-                id=40,
-                dim=2,
-                type=DataType.CONTINUOUS,
-                timestamp_key="cursor.timestamps",
-                value_key="cursor.vel",
-                loss_fn=MSELoss(),
-            )
-        }
+        specs = {"my_speed": ModalitySpec(40, 2, DataType.CONTINUOUS, "cursor.timestamps", "cursor.vel", MSELoss())}
         model = POYOPlus(sequence_length=1.0, latent_step=0.5, readout_specs=specs, dim=16, dim_head=8)
         data = make_window(config={"multitask_readout": [{"readout_id": "my_speed"}]})
         model.unit_emb.initialize_vocab(data.units.id)
@@ -141,4 +119,4 @@ def test_the_order_of_input_tokens_does_not_matter(model, make_window, make_batc
     for key in (key for key in inputs if key.startswith("input_")):
         shuffled[key] = shuffled[key][:, order]
     expected = unpacked(model, {"model_inputs": inputs})
-    assert_same(unpacked(model, {"model_inputs": shuffled}), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(unpacked(model, {"model_inputs": shuffled}), expected, rtol=1e-5, atol=1e-5)

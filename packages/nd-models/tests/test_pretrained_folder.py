@@ -151,10 +151,10 @@ def test_another_architecture_is_named(make_model, tmp_path):
     ("changes", "message"),
     [
         (
-            {"format_version": 2, "package_version": "9.1"},
-            r"of format version 2, written by nd-models 9.1; this nd-models .* up to 1: upgrade nd-models",
+            {"format_version": 3, "package_version": "9.1"},
+            r"of format version 3, written by nd-models 9.1; this nd-models .* up to 2: upgrade nd-models",
         ),
-        ({"format_version": "1"}, "format_version must be a number from 1 to 1, found '1'"),
+        ({"format_version": "1"}, "format_version must be a number from 1 to 2, found '1'"),
         ({"format_version": ...}, "format_version must be a number"),
         ({"format": "transformers"}, "found format 'transformers'; for a Lightning checkpoint use load_pretrained"),
         ({"format": ...}, "found format None"),
@@ -165,6 +165,10 @@ def test_another_architecture_is_named(make_model, tmp_path):
         (
             {"vocabularies": {"unit_emb": ["NA", "a"], "session_emb": ["NA", "b"]}},
             "do not fit the configuration beside",
+        ),
+        (
+            {"target_statistics": {"speed": {"mean": [0.0]}}},
+            r"config\.json: target statistics of 'speed' must be a map",
         ),
         ({"weights": {"sha256": "0"}}, "is damaged, or does not belong to the config.json beside it"),
     ],

@@ -120,14 +120,7 @@ def test_an_unknown_readout_lists_those_that_exist_and_the_nearest(make_window):
 
 
 def test_a_readout_of_ones_own_may_have_any_name(make_window):
-    own = ModalitySpec(
-        id=1,
-        dim=2,
-        type=DataType.CONTINUOUS,
-        timestamp_key="cursor.timestamps",
-        value_key="cursor.pos",
-        loss_fn=MSELoss(),
-    )
+    own = ModalitySpec(1, 2, DataType.CONTINUOUS, "cursor.timestamps", "cursor.pos", MSELoss())
     times, values, _, _ = prepare_for_readout(make_window(config={"readout": {"readout_id": "mine"}}), own)
     assert len(times) == len(values) == 25
 

@@ -75,13 +75,13 @@ def make_recording(recording_id, units, seed, *, regular_cursor=False):
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("recordings")
-    for seed, (recording_id, units) in enumerate(RECORDINGS.items()):
-        path = folder / f"{recording_id}.h5"
-        path.parent.mkdir(exist_ok=True)
-        make_recording(recording_id, units, seed, regular_cursor=recording_id == "alpha/s2").save(path)
-    return folder
+def root(save_recordings):
+    return save_recordings(
+        {
+            name: make_recording(name, units, seed, regular_cursor=name == "alpha/s2")
+            for seed, (name, units) in enumerate(RECORDINGS.items())
+        }
+    )
 
 
 @pytest.fixture(scope="module", params=NAMES)

@@ -1,5 +1,6 @@
 """Small simulated recordings, models and trainers that the tests share."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from nd_data.longitudinal import LongitudinalDataset
 from nd_data.simulate import simulate_recordings
@@ -109,6 +111,36 @@ def make_panel() -> Callable[..., LongitudinalDataset]:
         return LongitudinalDataset.from_sequences(columns, num_classes=classes)
 
     return make
+
+
+class Scale(torch.nn.Module):
+    """The prediction is a multiple of the first feature."""
+
+    def __init__(self, start: float = 0.5):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.tensor(start))
+
+    def forward(self, embeddings, **others):
+        return self.weight * embeddings[..., :1]
+
+
+@pytest.fixture
+def scale_model() -> Callable[..., torch.nn.Module]:
+    """A forecaster with one weight: the prediction is that many times the first feature."""
+    return Scale
+
+
+@pytest.fixture
+def run_words(recordings, multitask, make_model, tmp_path) -> list[str]:
+    """What every run of the tiny model on the simulated recordings says on the command line."""
+    config = tmp_path / "data.yaml"
+    config.write_text(yaml.safe_dump(multitask))
+    network = {key: value for key, value in make_model().to_config().items() if key != "readout_specs"}
+    return [
+        f"--model.network={json.dumps(network)}",
+        *(f"--data.root={recordings}", f"--data.config={config}", "--data.batch_size=4"),
+        *("--trainer.accelerator=cpu", f"--trainer.default_root_dir={tmp_path / 'run'}"),
+    ]
 
 
 @pytest.fixture

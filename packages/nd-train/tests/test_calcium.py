@@ -29,18 +29,15 @@ CONFIG = {
 }
 
 
+def calcium_model(**changes):
+    sizes = {"latent_step": 0.5, "num_latents_per_step": 2, "dim": 16, "dim_head": 8, "depth": 1, "self_heads": 2}
+    readouts = ["running_speed", "drifting_gratings_orientation"]
+    return CalciumPOYOPlus(sequence_length=1.0, readout_specs=readouts, **{**sizes, **changes})
+
+
 def test_a_calcium_model_learns_to_beat_the_mean(calcium_recordings, make_trainer):
-    model = CalciumPOYOPlus(
-        sequence_length=1.0,
-        latent_step=0.25,
-        num_latents_per_step=4,
-        dim=24,
-        dim_head=12,
-        depth=1,
-        self_heads=2,
-        ffn_dropout=0.0,
-        lin_dropout=0.0,
-        readout_specs=["running_speed", "drifting_gratings_orientation"],
+    model = calcium_model(
+        latent_step=0.25, num_latents_per_step=4, dim=24, dim_head=12, ffn_dropout=0.0, lin_dropout=0.0
     )
     data = NeuralDataModule(
         calcium_recordings,
@@ -61,16 +58,7 @@ def test_a_calcium_model_learns_to_beat_the_mean(calcium_recordings, make_traine
 
 
 def test_every_part_that_is_read_has_learnt(calcium_recordings, make_trainer):
-    model = CalciumPOYOPlus(
-        sequence_length=1.0,
-        latent_step=0.5,
-        num_latents_per_step=2,
-        dim=16,
-        dim_head=8,
-        depth=1,
-        self_heads=2,
-        readout_specs=["running_speed", "drifting_gratings_orientation"],
-    )
+    model = calcium_model()
     data = NeuralDataModule(calcium_recordings, CONFIG, batch_size=8)
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters() if "_emb" not in name}
     module = NeuralDecoder(model, lr=1e-2)

@@ -27,7 +27,7 @@ def test_the_package_exports_its_names():
     "words",
     [
         *("--help", "--version", "fit --help", "fit --config longitudinal --help", "finetune --help", "doctor --help"),
-        *("report --help", "quickstart --help"),
+        *("report --help", "quickstart --help", "export --help"),
     ],
 )
 def test_help_comes_at_once_without_what_training_needs(words):
@@ -154,15 +154,10 @@ whole_run = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
 @pytest.fixture
-def arguments(recordings, multitask, make_model, tmp_path):
-    """A run of two steps without logs or checkpoints, as words of the command line."""
-    config = tmp_path / "data.yaml"
-    config.write_text(yaml.safe_dump(multitask))
-    network = {key: value for key, value in make_model().to_config().items() if key != "readout_specs"}
+def arguments(run_words):
+    """A run without logs, as words of the command line."""
     return [
-        f"--model.network={json.dumps(network)}",
-        *(f"--data.root={recordings}", f"--data.config={config}", "--data.batch_size=4"),
-        *("--trainer.accelerator=cpu", "--trainer.logger=false", f"--trainer.default_root_dir={tmp_path / 'run'}"),
+        *(*run_words, "--trainer.logger=false"),
         *("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"),
     ]
 

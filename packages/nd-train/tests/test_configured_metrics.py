@@ -7,11 +7,13 @@ import pytest
 import torch
 import yaml
 
-from nd_data import Dataset
+from nd_data import Data, Dataset
 from nd_models import MODALITY_REGISTRY
 from nd_train.cli import main
 from nd_train.configured_metrics import configured_metrics, metrics_of_readout
 from nd_train.configured_readouts import configured_readouts
+from nd_train.ridge_baseline import ridge_scores
+from nd_train.trace_attributes import target_scales
 
 CONTINUOUS = MODALITY_REGISTRY["cursor_velocity_2d"]
 CLASSES = MODALITY_REGISTRY["drifting_gratings_orientation"]
@@ -149,3 +151,18 @@ def test_a_run_of_poyo_is_scored_under_the_name_of_its_readout(recordings, singl
     (file,) = (tmp_path / "run").rglob("test_scores.json")
     assert {tuple(tasks) for tasks in json.loads(file.read_text()).values()} == {("cursor_velocity_2d",)}
     assert "session_00/cursor_velocity_2d/r2/val" in (file.parent / "metrics.csv").read_text()
+
+
+def test_a_file_may_have_another_name_than_its_session(recordings, tmp_path, multitask):
+    recording = Data.load(recordings / "simulated" / "session_00.h5").materialize()
+    recording.session.id = "monkey_1"
+    (tmp_path / "simulated").mkdir()
+    recording.save(tmp_path / "simulated" / "session_00.h5")
+    dataset = Dataset(tmp_path, config=multitask)
+    # By what its windows, and so its scores and traces, are called.
+    assert list(configured_metrics(dataset, MODALITY_REGISTRY)) == ["simulated/monkey_1"]
+    scaled = {"config": {"readout": {"readout_id": "cursor_velocity_2d", "normalize_std": 2.0}}}
+    readouts = {"cursor_velocity_2d": CONTINUOUS}
+    found = target_scales(Dataset(tmp_path, config=scaled), readouts)
+    assert found == {"simulated/monkey_1": {"cursor_velocity_2d": {"normalize_std": 2.0}}}
+    assert list(ridge_scores(tmp_path, multitask, CONTINUOUS, window_length=0.3)) == ["simulated/monkey_1"]

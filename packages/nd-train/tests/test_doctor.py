@@ -18,16 +18,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
 @pytest.fixture
-def words(recordings, multitask, make_model, tmp_path):
+def words(run_words):
     """The words of a tiny run."""
-    config = tmp_path / "data.yaml"
-    config.write_text(yaml.safe_dump(multitask))
-    network = {key: value for key, value in make_model().to_config().items() if key != "readout_specs"}
-    return [
-        f"--model.network={json.dumps(network)}",
-        *(f"--data.root={recordings}", f"--data.config={config}", "--data.batch_size=4", "--trainer.max_steps=20"),
-        *("--trainer.accelerator=cpu", f"--trainer.default_root_dir={tmp_path / 'run'}"),
-    ]
+    return [*run_words, "--trainer.max_steps=20"]
 
 
 def report(capsys, *words):

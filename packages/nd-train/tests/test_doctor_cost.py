@@ -44,6 +44,7 @@ def trainer_settings(**changes):
         (50, 1, {"max_epochs": 20, "limit_train_batches": 0.5}, 500, 20),
         (50, 1, {"max_epochs": 4, "val_check_interval": 0.25}, 200, 16),
         (50, 1, {"max_epochs": -1}, math.inf, math.inf),
+        (50, 1, {"max_epochs": 20, "limit_train_batches": 0}, 0, 0),
     ],
 )
 def test_the_length_of_a_run_follows_from_the_trainers_settings(batches, devices, settings, steps, validations):

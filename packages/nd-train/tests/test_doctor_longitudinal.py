@@ -26,7 +26,7 @@ def examined(tmp_path, capsys):
         shared = ["--data.sequence=person", "--data.time=day", "--data.outcomes=mood", "--trainer.accelerator=cpu"]
         shared += ["--config=longitudinal", f"--data.table={tmp_path / 'panel.csv'}", f"--steps={steps}"]
         code = main(["doctor", "--json", *shared, *words])
-        printed = json.loads(capsys.readouterr().out)
+        printed = examine.printed = json.loads(capsys.readouterr().out)
         return code, {(one["level"], one["check"]): one["what"] for one in printed["findings"] if one["level"] != "ok"}
 
     return examine
@@ -64,3 +64,18 @@ def test_a_run_without_test_persons_is_a_warning(examined):
     code, found = examined("--data.test_fraction=0")
     assert code == 0
     assert "no sequence is held out" in found["warning", "splits present"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--trainer.max_epochs=3"], " an epoch, 3 at most"),
+        (["--trainer.max_epochs=-1", "--trainer.max_steps=2"], " an epoch, 2 at most"),
+        (["--trainer.max_epochs=-1"], " an epoch, without end"),
+    ],
+)
+def test_the_length_of_the_run_follows_from_the_trainers_settings(examined, words, said):
+    assert examined(*words, "--data.train_batch_size=64", steps=1) == (0, {})
+    figures = examined.printed["figures"]
+    assert figures["steps"] == f"1{said}"
+    assert ("no end" in figures["time"]) is ("without end" in said)

@@ -1,5 +1,7 @@
 """The doctor on targets: one defect a test, and silence about what is sound."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,22 +16,8 @@ from nd_train.doctor.follows_time import follows_time
 from nd_train.doctor.targets import check_presence, check_targets
 
 VELOCITY = MODALITY_REGISTRY["cursor_velocity_2d"]
-STATE = ModalitySpec(
-    id=401,
-    dim=3,
-    type=DataType.MULTINOMIAL,
-    timestamp_key="stimulus.timestamps",
-    value_key="stimulus.state",
-    loss_fn=CrossEntropyLoss(),
-)
-LABELS = ModalitySpec(
-    id=402,
-    dim=2,
-    type=DataType.MULTILABEL,
-    timestamp_key="cursor.timestamps",
-    value_key="cursor.vel",
-    loss_fn=MultilabelCrossEntropyLoss(),
-)
+STATE = ModalitySpec(401, 3, DataType.MULTINOMIAL, "stimulus.timestamps", "stimulus.state", CrossEntropyLoss())
+LABELS = ModalitySpec(402, 2, DataType.MULTILABEL, "cursor.timestamps", "cursor.vel", MultilabelCrossEntropyLoss())
 
 
 def found(recording, spec=VELOCITY, *, window=1.0, is_scaled=False, **entry):
@@ -38,7 +26,7 @@ def found(recording, spec=VELOCITY, *, window=1.0, is_scaled=False, **entry):
     entry = {"readout_id": "target", **entry}
     counts = check_targets(recording, entry, spec, window, classes, findings, is_scaled=is_scaled)
     check_presence({"target": {recording.name: counts}}, findings)
-    check_classes(classes, {"target": spec.dim}, findings)
+    check_classes(classes, {"target": spec}, findings)
     return {(one.level, one.check): one for one in findings.merged() if one.level != "ok"}
 
 
@@ -143,6 +131,25 @@ def test_a_class_without_examples_in_train_is_a_problem_and_a_rare_one_a_warning
     )
     states[100:104] = 2
     assert "fewer than 10 examples" in found(make_recording(states=states), STATE)["warning", "targets classes"].what
+
+
+def test_classes_and_labels_are_called_by_their_names(make_recording):
+    states = make_recording().data.stimulus.state.copy()
+    states[:3000] = np.where(states[:3000] == 2, 1, states[:3000])
+    named = dataclasses.replace(STATE, class_names=("wake", "nrem", "rem"))
+    assert (
+        "classes 'rem' occur in valid" in found(make_recording(states=states), named)["problem", "targets classes"].what
+    )
+    states[100:104] = 2
+    assert "classes 'rem' have fewer" in found(make_recording(states=states), named)["warning", "targets classes"].what
+    values = (np.random.default_rng(0).random((5000, 2)) < [0.5, 0.0]).astype(np.float32)
+    values[7, 1] = 1.0
+    licks = dataclasses.replace(LABELS, class_names=("left", "right"))
+    rare = found(make_recording(values=values), licks)["warning", "targets classes"].what
+    assert rare == "labels 'right' hold fewer than 10 times in train"
+    values[7, 1] = 0.0
+    never = found(make_recording(values=values), licks)["warning", "targets constant"].what
+    assert never == "labels 'right' never change in train"
 
 
 def test_classes_beyond_the_readout_are_a_problem(make_recording):

@@ -11,22 +11,8 @@ from nd_models.loss import BinaryCrossEntropyLoss, MultilabelCrossEntropyLoss
 from nd_train.configured_metrics import metrics_of_readout
 from nd_train.label_scores import LabelScore
 
-LABELS = ModalitySpec(
-    id=301,
-    dim=3,
-    type=DataType.MULTILABEL,
-    timestamp_key="scene.timestamps",
-    value_key="scene.objects",
-    loss_fn=MultilabelCrossEntropyLoss(),
-)
-LICK = ModalitySpec(
-    id=302,
-    dim=1,
-    type=DataType.BINARY,
-    timestamp_key="lick.timestamps",
-    value_key="lick.value",
-    loss_fn=BinaryCrossEntropyLoss(),
-)
+LABELS = ModalitySpec(301, 3, DataType.MULTILABEL, "scene.timestamps", "scene.objects", MultilabelCrossEntropyLoss())
+LICK = ModalitySpec(302, 1, DataType.BINARY, "lick.timestamps", "lick.value", BinaryCrossEntropyLoss())
 
 
 def drawn(seed, times=40, labels=3, unknown=0.2):

@@ -15,17 +15,6 @@ from nd_train import LongitudinalDataModule, MILightningModule
 EPOCHS = {"max_steps": -1}
 
 
-class Scale(nn.Module):
-    """The prediction is a multiple of the first feature."""
-
-    def __init__(self, start=0.5):
-        super().__init__()
-        self.weight = nn.Parameter(torch.tensor(start))
-
-    def forward(self, embeddings, **others):
-        return self.weight * embeddings[..., :1]
-
-
 def recurrent(outcomes=1):
     return Recurrent(4, outcomes, hidden_size=8)
 
@@ -84,15 +73,17 @@ def test_a_reloaded_checkpoint_predicts_the_same_and_runs_no_code(make_panel, ma
         MILightningModule.load_from_checkpoint("nowhere")
 
 
-def test_a_checkpoint_of_a_model_that_cannot_describe_itself_asks_for_it(make_panel, make_trainer, tmp_path):
+def test_a_checkpoint_of_a_model_that_cannot_describe_itself_asks_for_it(
+    scale_model, make_panel, make_trainer, tmp_path
+):
     trainer = make_trainer(max_epochs=1, **EPOCHS)
-    module = MILightningModule({"lr": 0.1}, Scale())
+    module = MILightningModule({"lr": 0.1}, scale_model())
     trainer.fit(module, datamodule=LongitudinalDataModule(make_panel()))
     path = tmp_path / "module.ckpt"
     trainer.save_checkpoint(path)
     with pytest.raises(ValueError, match=r"pass model=… to load_from_checkpoint"):
         MILightningModule.load_from_checkpoint(path)
-    loaded = MILightningModule.load_from_checkpoint(path, model=Scale())
+    loaded = MILightningModule.load_from_checkpoint(path, model=scale_model())
     assert torch.equal(loaded.model.weight, module.model.weight)
 
 
@@ -127,8 +118,8 @@ def test_what_is_kept_does_not_grow_over_epochs_and_holds_no_graph(make_panel, m
     assert set(module.predictions) == {"train", "val"}
 
 
-def test_the_best_epochs_predictions_are_kept_where_that_is_asked_for(make_panel, make_trainer):
-    module = MILightningModule({"lr": 50.0, "optimizer": "sgd", "keep_predictions": "best"}, Scale(1.0))
+def test_the_best_epochs_predictions_are_kept_where_that_is_asked_for(scale_model, make_panel, make_trainer):
+    module = MILightningModule({"lr": 50.0, "optimizer": "sgd", "keep_predictions": "best"}, scale_model(1.0))
     make_trainer(max_epochs=4, **EPOCHS).fit(module, datamodule=LongitudinalDataModule(make_panel()))
     losses = [entry["val_loss"] for entry in module.epoch_scores["val"]]
     best = int(np.argmin(losses))
@@ -152,12 +143,12 @@ def test_a_model_without_parameters_ends_a_run_that_counts_steps(make_panel, mak
     assert "val_loss" in trainer.callback_metrics
 
 
-def test_a_growing_length_limits_what_is_learned_from_but_not_what_is_seen(make_panel, make_trainer):
+def test_a_growing_length_limits_what_is_learned_from_but_not_what_is_seen(scale_model, make_panel, make_trainer):
     panel = make_panel(5)
     never = [np.zeros(len(panel[index]["time_ids"]), dtype=bool) for index in range(5)]
     seen = []
 
-    class Watched(Scale):
+    class Watched(scale_model):
         def forward(self, embeddings, **others):
             seen.append(embeddings.shape[1])
             return super().forward(embeddings)
@@ -235,8 +226,10 @@ def test_a_model_without_keywords_gets_only_what_it_names(make_panel):
         MILightningModule({}, Three())._forecast(batch)
 
 
-def test_warm_up_of_a_run_that_counts_steps_uses_the_epochs_batches(make_panel, make_trainer):
-    module = MILightningModule({"lr": 1.0, "lr_scheduler": "linear", "warmup_epochs": 1, "optimizer": "sgd"}, Scale())
+def test_warm_up_of_a_run_that_counts_steps_uses_the_epochs_batches(scale_model, make_panel, make_trainer):
+    module = MILightningModule(
+        {"lr": 1.0, "lr_scheduler": "linear", "warmup_epochs": 1, "optimizer": "sgd"}, scale_model()
+    )
     rates = []
     module.on_train_batch_start = lambda *_: rates.append(module.trainer.optimizers[0].param_groups[0]["lr"])
     data = LongitudinalDataModule(make_panel(4), train_batch_size=1)

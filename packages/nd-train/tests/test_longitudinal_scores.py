@@ -14,17 +14,6 @@ from nd_train import LongitudinalDataModule, MILightningModule
 EPOCHS = {"max_steps": -1}
 
 
-class Scale(nn.Module):
-    """The prediction is a multiple of the first feature."""
-
-    def __init__(self, start=0.5):
-        super().__init__()
-        self.weight = nn.Parameter(torch.tensor(start))
-
-    def forward(self, embeddings, **others):
-        return self.weight * embeddings[..., :1]
-
-
 def recurrent(outcomes=1):
     return Recurrent(4, outcomes, hidden_size=8)
 
@@ -64,7 +53,7 @@ def test_scores_are_those_of_the_stored_predictions(make_panel, make_trainer):
     assert found["val_loss"] == pytest.approx(found["val_valset_mse"])
 
 
-def test_out_of_time_steps_are_in_neither_the_training_loss_nor_its_metrics(make_trainer):
+def test_out_of_time_steps_are_in_neither_the_training_loss_nor_its_metrics(scale_model, make_trainer):
     features = torch.ones(1, 4, 1)
     dataset = LongitudinalDataset.from_sequences(
         {
@@ -76,7 +65,7 @@ def test_out_of_time_steps_are_in_neither_the_training_loss_nor_its_metrics(make
     )
     # A step after the held-out one, so that it is not cut off.
     batch = one_batch(dataset)
-    module = MILightningModule({"lr": 0.0, "metrics_reduction": "flatten"}, Scale())
+    module = MILightningModule({"lr": 0.0, "metrics_reduction": "flatten"}, scale_model())
     trainer = make_trainer(max_epochs=1, **EPOCHS)
     loader = DataLoader([batch], batch_size=None)
     trainer.fit(module, loader, loader)
@@ -157,7 +146,7 @@ def test_predictions_are_levels_also_without_labels(make_panel):
     assert torch.equal(added, torch.arange(1.0, 1.0 + added.shape[1]).view(1, -1, 1).expand_as(added))
 
 
-def test_the_last_valid_step_is_the_last_usable_one_and_its_label_and_masks_go_with_it():
+def test_the_last_valid_step_is_the_last_usable_one_and_its_label_and_masks_go_with_it(scale_model):
     # Case H01: holes, padding, all valid, none valid.
     valid = torch.tensor([[1, 0, 1, 1, 0], [1, 1, 0, 0, 0], [1, 1, 1, 1, 1], [0, 0, 0, 0, 0]], dtype=torch.bool)
     values = torch.arange(20.0).view(4, 5, 1)
@@ -171,7 +160,7 @@ def test_the_last_valid_step_is_the_last_usable_one_and_its_label_and_masks_go_w
         "ooss_mask": torch.zeros(4, 1, dtype=torch.int64),
         "time_ids": torch.arange(5).expand(4, 5),
     }
-    module = MILightningModule({"predict_last_valid_timestep": True}, Scale(1.0))
+    module = MILightningModule({"predict_last_valid_timestep": True}, scale_model(1.0))
     result = module._forecast(batch)
     assert result.real.flatten().tolist() == [True, True, True, False]
     assert result.levels.flatten().tolist() == [3.0, 6.0, 14.0, 0.0]
@@ -181,7 +170,9 @@ def test_the_last_valid_step_is_the_last_usable_one_and_its_label_and_masks_go_w
     # In training the last step that is in time.
     batch["oots_mask"][2, 3:] = True
     assert module._forecast(batch, training=True).levels.flatten().tolist() == [3.0, 6.0, 12.0, 0.0]
-    shifted = MILightningModule({"predict_last_valid_timestep": True, "do_shift": True}, Scale(1.0))._forecast(batch)
+    shifted = MILightningModule({"predict_last_valid_timestep": True, "do_shift": True}, scale_model(1.0))._forecast(
+        batch
+    )
     assert shifted.levels.flatten()[:3].tolist() == [3.0 + 20.0, 6.0 + 50.0, 14.0 + 130.0]
 
 
@@ -212,11 +203,11 @@ def test_standardised_outcomes_are_scored_and_predicted_in_their_own_units(make_
     assert found["val_oots_loss"] == pytest.approx(expected / module.outcome_std.item() ** 2, rel=1e-4)
 
 
-def test_a_perfect_anticorrelation_is_logged_and_not_taken_for_an_absent_value(make_trainer):
+def test_a_perfect_anticorrelation_is_logged_and_not_taken_for_an_absent_value(scale_model, make_trainer):
     rng = np.random.default_rng(0)
     features = [rng.normal(size=(5, 1)).astype(np.float32) for _ in range(40)]
     dataset = LongitudinalDataset.from_sequences({"embeddings": features, "outcomes": [-3 * each for each in features]})
-    module = MILightningModule({}, Scale(1.0))
+    module = MILightningModule({}, scale_model(1.0))
     data = LongitudinalDataModule(dataset, val_batch_size=1)
     (found,) = make_trainer(**EPOCHS).validate(module, datamodule=data, verbose=False)
     assert found["val_ws_wt_pearsonr"] == pytest.approx(-1.0, abs=1e-6)

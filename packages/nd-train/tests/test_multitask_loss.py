@@ -9,17 +9,8 @@ from nd_models.loss import CrossEntropyLoss, MSELoss
 from nd_train.multitask_loss import multitask_loss
 
 SPECS = {
-    "velocity": ModalitySpec(
-        id=3, dim=2, type=DataType.CONTINUOUS, loss_fn=MSELoss(), timestamp_key="a.timestamps", value_key="a.b"
-    ),
-    "state": ModalitySpec(
-        id=8,
-        dim=4,
-        type=DataType.MULTINOMIAL,
-        loss_fn=CrossEntropyLoss(),
-        timestamp_key="c.timestamps",
-        value_key="c.d",
-    ),
+    "velocity": ModalitySpec(3, 2, DataType.CONTINUOUS, "a.timestamps", "a.b", MSELoss()),
+    "state": ModalitySpec(8, 4, DataType.MULTINOMIAL, "c.timestamps", "c.d", CrossEntropyLoss()),
 }
 
 

@@ -153,3 +153,50 @@ def test_a_readout_of_ones_own_comes_from_the_registry(plus):
         del MODALITY_REGISTRY["lick"]
     assert anew == ["lick"]
     assert network["readout_specs"]["lick"]["value_key"] == "lick.rate"
+
+
+def test_what_a_run_says_of_its_readouts_goes_before_the_registry(plus, tmp_path):
+    pretrained = read_pretrained(saved(tmp_path / "one.ckpt", plus))
+    velocity, speed = (MODALITY_REGISTRY[name] for name in ("cursor_velocity_2d", "running_speed"))
+    described = {
+        "cursor_velocity_2d": dataclasses.replace(velocity, unit="cm/s"),
+        "running_speed": dataclasses.replace(speed, unit="m/s"),
+        "mine": dataclasses.replace(speed, id=70, value_key="wheel.speed"),
+    }
+    network, anew = network_for(pretrained, list(described), described=described)
+    specs = network["readout_specs"]
+    assert anew == ["running_speed", "mine"]  # the velocity keeps its weights
+    assert (specs["cursor_velocity_2d"]["unit"], specs["running_speed"]["unit"]) == ("cm/s", "m/s")
+    assert specs["mine"]["value_key"] == "wheel.speed"
+    assert "unit" not in specs["cursor_position_2d"]
+
+
+def test_a_readout_of_another_size_begins_anew(plus, tmp_path):
+    pretrained = read_pretrained(saved(tmp_path / "one.ckpt", plus))
+    wider = dataclasses.replace(MODALITY_REGISTRY["cursor_velocity_2d"], id=70, dim=3)
+    network, anew = network_for(pretrained, ["cursor_velocity_2d"], described={"cursor_velocity_2d": wider})
+    assert anew == ["cursor_velocity_2d"]
+    found = network["readout_specs"]["cursor_velocity_2d"]
+    assert (found["dim"], found["id"]) == (3, MODALITY_REGISTRY["cursor_velocity_2d"].id)
+    model = model_from_config(network)
+    load_pretrained_state(model, pretrained.state, fresh=anew)
+    assert model.readout.projections["cursor_velocity_2d"].weight.shape[0] == 3
+
+
+def test_the_one_readout_of_a_model_takes_its_unit_from_the_run(make_model, tmp_path):
+    pretrained = read_pretrained(saved(tmp_path / "one.ckpt", with_vocabulary(make_model("POYO"))))
+    described = {"cursor_velocity_2d": dataclasses.replace(MODALITY_REGISTRY["cursor_velocity_2d"], unit="cm/s")}
+    network, anew = network_for(pretrained, ["cursor_velocity_2d"], described=described)
+    assert (network["readout_spec"]["unit"], anew) == ("cm/s", [])
+
+
+def test_the_scale_of_targets_comes_with_the_weights(plus, tmp_path):
+    statistics = {"cursor_velocity_2d": {"mean": [1.0, 2.0], "std": [3.0, 4.0]}}
+    path = saved(tmp_path / "one.ckpt", plus)
+    assert read_pretrained(path).target_statistics is None
+    checkpoint = {**torch.load(path, weights_only=True), "NeuralDataModule": {"target_statistics": statistics}}
+    torch.save(checkpoint, path)
+    assert read_pretrained(path).target_statistics == statistics
+    plus.target_statistics = statistics
+    plus.save_pretrained(tmp_path / "shared")
+    assert read_pretrained(tmp_path / "shared").target_statistics == statistics

@@ -9,7 +9,7 @@ import yaml
 from nd_data import ArrayDict, Data, Interval, IrregularTimeSeries
 from nd_models import model_from_config
 from nd_train.cli import main
-from nd_train.commands.ready_configurations import ready_configurations
+from nd_train.commands.ready_configurations import ready_configurations, with_ready_configurations
 
 READY = ready_configurations()
 LARGE = {"poyo_1", "poyo_plus", "calcium_poyo_plus"}
@@ -65,6 +65,17 @@ def words_for(name, recordings, tmp_path):
     config = tmp_path / "data.yaml"
     config.write_text(yaml.safe_dump({"config": {"readout": readout} if single else {"multitask_readout": [readout]}}))
     return [f"--config={name}", f"--data.root={recordings}", f"--data.config={config}"]
+
+
+@pytest.mark.parametrize(
+    "words", [["--config", "poyo_plus_smal"], ["--config=poyo_plus_smal"], ["-c", "poyo_plus_smal"]]
+)
+def test_a_misspelt_name_says_what_was_meant(words):
+    meant = r"nor a ready configuration \(did you mean poyo_plus_small\?\); ready are .*poyo_1, "
+    with pytest.raises(FileNotFoundError, match=meant):
+        with_ready_configurations(["fit", *words])
+    with pytest.raises(FileNotFoundError, match="nor a ready configuration; ready are "):
+        with_ready_configurations(["fit", "--config", "mine/run_7.yaml"])
 
 
 @pytest.mark.parametrize("name", sorted(LARGE & set(READY)))

@@ -7,7 +7,7 @@ import torch
 from rich.console import Console
 
 from nd_eval import EvaluationResult, StitchedTrace
-from nd_train.results_table import results_table
+from nd_train.results_table import results_console, results_table
 
 
 def trace(times, *, dimensions=2, seed=0, noise=0.3):
@@ -57,3 +57,12 @@ def test_the_table_has_a_line_for_every_recording_and_task_with_all_its_scores()
         ["a/one", "velocity", "-", "-", "-0.250", "0.500", "0.900", "2"],
         ["b/two", "velocity", "-", "0.100", "0.813", "-", "0.950", "12,345"],
     ]
+
+
+def test_names_are_written_as_they_are(capsys):
+    name = "lab[bold]/day:smile:[/]"
+    console = results_console()
+    console.print(results_table(result({name: {"speed": {"r2": 0.5}}}, {}), title="scores"))
+    console.print(f"picture: {name}.png")
+    printed = capsys.readouterr().out
+    assert printed.count(name) == 2

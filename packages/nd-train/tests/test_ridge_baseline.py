@@ -113,14 +113,7 @@ def test_scores_are_those_of_ridge_regression_with_the_penalty_that_wins_on_vali
         assert score == pytest.approx(expected, abs=1e-6)
 
 
-STATE = ModalitySpec(
-    id=101,
-    dim=3,
-    type=DataType.MULTINOMIAL,
-    loss_fn=CrossEntropyLoss(),
-    timestamp_key="state.timestamps",
-    value_key="state.label",
-)
+STATE = ModalitySpec(101, 3, DataType.MULTINOMIAL, "state.timestamps", "state.label", CrossEntropyLoss())
 
 
 def save_states(root, *, last_state_time=60.0):

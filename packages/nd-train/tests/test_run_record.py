@@ -1,6 +1,5 @@
 """What a run leaves of itself: run.json, and the same settings in every logger."""
 
-import json
 import subprocess
 import sys
 from datetime import datetime
@@ -10,6 +9,7 @@ import yaml
 
 import nd_train
 from nd_data import Data
+from nd_data.simulate_calcium import simulate_calcium_recordings
 from nd_train import run_record
 from nd_train.cli import main
 from nd_train.commands.ready_configurations import ready_configurations
@@ -26,15 +26,10 @@ def outside(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def words(recordings, multitask, make_model, tmp_path):
+def words(run_words):
     """The words of a run of two steps with its usual logs."""
-    config = tmp_path / "data.yaml"
-    config.write_text(yaml.safe_dump(multitask))
-    network = {key: value for key, value in make_model().to_config().items() if key != "readout_specs"}
     return [
-        *("fit", f"--model.network={json.dumps(network)}", "--seed_everything=7"),
-        *(f"--data.root={recordings}", f"--data.config={config}", "--data.batch_size=4"),
-        *("--trainer.accelerator=cpu", f"--trainer.default_root_dir={tmp_path / 'run'}", "--trainer.max_steps=2"),
+        *("fit", *run_words, "--seed_everything=7", "--trainer.max_steps=2"),
         *("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"),
         *("--trainer.val_check_interval=2", "--trainer.log_every_n_steps=1", "--trainer.limit_test_batches=1"),
     ]
@@ -88,6 +83,15 @@ def test_the_hash_is_of_the_data_and_not_of_their_place(recordings, multitask, t
     one.unlink()
     recording.save(one)
     assert run_record.describe_recordings(tmp_path / "moved", multitask)["hash"] != first["hash"]
+
+
+def test_calcium_imaging_is_counted_in_frames(tmp_path):
+    written = simulate_calcium_recordings(tmp_path, sessions=1, minutes=0.5, cells=5)
+    described = run_record.describe_recordings(tmp_path, {"config": {}})["recordings"]
+    (known,) = described.values()
+    assert "spikes" not in known
+    assert (known["units"], known["frames"]) == (5, written[0].frames)
+    assert known["duration"] == pytest.approx(30.0)
 
 
 def git(folder, *words):

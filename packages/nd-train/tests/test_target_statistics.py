@@ -116,9 +116,11 @@ def test_a_checkpoint_scales_later_runs_as_the_run_that_wrote_it(
 ):
     trainer = make_trainer(max_steps=1, limit_val_batches=0)
     module = NeuralDataModule(recordings, multitask, batch_size=8, normalize="train")
-    trainer.fit(NeuralDecoder(make_model()), datamodule=module)
+    model = make_model()
+    trainer.fit(NeuralDecoder(model), datamodule=module)
     trainer.save_checkpoint(tmp_path / "run.ckpt")
     fitted = module.target_statistics()
+    assert model.target_statistics == fitted
     assert set(fitted) == {VELOCITY, POSITION}
     kept = torch.load(tmp_path / "run.ckpt", weights_only=True)["NeuralDataModule"]["target_statistics"]
     assert kept == fitted
@@ -126,6 +128,7 @@ def test_a_checkpoint_scales_later_runs_as_the_run_that_wrote_it(
     # Evaluation needs not say it again; and a folder whose training split is another changes nothing.
     later = NeuralDataModule(recordings, multitask, batch_size=8)
     decoder = NeuralDecoder.load_from_checkpoint(tmp_path / "run.ckpt")
+    assert decoder.model.target_statistics == fitted
     make_trainer().validate(
         decoder, datamodule=later, ckpt_path=tmp_path / "run.ckpt", weights_only=True, verbose=False
     )

@@ -96,6 +96,19 @@ def test_the_groups_and_datasets_are_as_documented(tmp_path):
     }
 
 
+def test_recordings_may_differ_and_names_may_be_thousands(tmp_path):
+    names = [f"class {number}" for number in range(8000)]
+    path = write_traces(
+        tmp_path / "t.h5",
+        {"b/one": {"state": trace()}, "b/two": {"state": trace()}},
+        attributes={"state": {"class_names": names, "unit": "cm"}},
+        of_recordings={"b/two": {"state": {"unit": "V"}}},
+    )
+    known = read_trace_attributes(path)
+    assert {name: tasks["state"]["unit"] for name, tasks in known.items()} == {"b/one": "cm", "b/two": "V"}
+    assert known["b/two"]["state"]["class_names"] == names
+
+
 @pytest.mark.parametrize("suffix", ["h5", "csv"])
 def test_a_write_that_fails_leaves_the_older_file_and_nothing_else(suffix, tmp_path):
     path = tmp_path / f"traces.{suffix}"

@@ -18,10 +18,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: What follows the command's name; from the command line where None.
 
     Returns:
-        The exit status: 0, or 1 after an error that was reported in one line.
+        The exit status: 0, also after the help that is printed where nothing is asked for, or 1 after an error that was
+        reported in one line.
     """
     parser = build_parser()
     options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help()
+        return 0
     try:
         if options.command == "simulate":
             recordings = simulate_recordings(
@@ -54,7 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     formatter = argparse.ArgumentDefaultsHelpFormatter
     parser = argparse.ArgumentParser(prog="nd-data", description="Recordings on disk.")
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(dest="command")
 
     simulate = commands.add_parser(
         "simulate",

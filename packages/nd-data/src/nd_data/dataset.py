@@ -224,14 +224,21 @@ class Dataset(torch.utils.data.Dataset[Any]):
     def get_session_ids(self) -> list[str]:
         """All session ids with their prefixes, sorted, each once; recordings that share one are named in the log."""
         recording_of: dict[str, str] = {}
-        for recording_id, ids in self._listed_ids(
-            lambda known: [known.session_id], lambda one: [self._id_of(one, "session")], self.session_id_prefix_fn
-        ):
-            for session_id in ids:
-                first = recording_of.setdefault(session_id, recording_id)
-                if first != recording_id:
-                    logger.warning("Recordings %r and %r share the session id %r", first, recording_id, session_id)
+        for recording_id, session_id in self.get_session_id_dict().items():
+            first = recording_of.setdefault(session_id, recording_id)
+            if first != recording_id:
+                logger.warning("Recordings %r and %r share the session id %r", first, recording_id, session_id)
         return sorted(recording_of)
+
+    def get_session_id_dict(self) -> dict[str, str]:
+        """The session id of each recording, with its prefix: what its windows, and so its scores, are known by.
+
+        It is the recording's id wherever a file has the name of the session that it stores.
+        """
+        listed = self._listed_ids(
+            lambda known: [known.session_id], lambda one: [self._id_of(one, "session")], self.session_id_prefix_fn
+        )
+        return {recording_id: session_id for recording_id, (session_id,) in listed}
 
     def get_subject_ids(self) -> list[str]:
         """All subject ids with their prefixes, sorted, each once."""

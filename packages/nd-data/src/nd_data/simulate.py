@@ -20,6 +20,7 @@ from nd_data.ideal_decoder import LogLinearTuning, coefficient_of_determination,
 from nd_data.interval import Interval
 from nd_data.irregular_time_series import IrregularTimeSeries
 from nd_data.regular_time_series import RegularTimeSeries
+from nd_data.simulated_session import TimeSplits, save_session
 from nd_data.smooth_motion import SmoothMotion
 
 FloatArray = NDArray[np.float64]
@@ -109,8 +110,7 @@ def simulate_recordings(
         ValueError: an argument is out of its range.
     """
     check_settings(sessions=sessions, minutes=minutes, units=units, mean_rate=mean_rate, kept_units=kept_units)
-    if len(splits) != 3 or min(splits) <= 0 or abs(sum(splits) - 1.0) > 1e-9:
-        raise ValueError(f"splits must be three positive shares that add up to 1, got {tuple(splits)}")
+    time_splits = TimeSplits(splits)
     if not sampling_rate > 0 or tuning_depth < 0:
         raise ValueError(
             f"expected a positive sampling rate and a tuning depth >= 0, got {sampling_rate}, {tuning_depth}"
@@ -119,8 +119,6 @@ def simulate_recordings(
         raise ValueError(
             f"{minutes} minutes at {sampling_rate} Hz leave fewer than 10 samples to a split: make them longer"
         )
-    folder = Path(root) / brainset
-    folder.mkdir(parents=True, exist_ok=True)
     motion = SmoothMotion.with_velocity(velocity_std, time_constant=time_constant, step=1.0 / sampling_rate)
     settings: dict[str, Any] = {
         "seed": seed,
@@ -138,19 +136,14 @@ def simulate_recordings(
             population, units, mean_rate, kept_units, tuning_depth / velocity_std, generator, session=number
         )
         data, ideal = simulate_session(
-            population, motion, minutes * 60.0, sampling_rate=sampling_rate, splits=splits, generator=generator
+            population, motion, minutes * 60.0, sampling_rate=sampling_rate, splits=time_splits, generator=generator
         )
-        session = f"session_{number:02d}"
-        data.brainset = Data(id=brainset)
-        data.subject = Data(id="subject_00")
-        data.session = Data(id=session)
         data.simulation = Data(ideal_r2=float(ideal.mean()), ideal_r2_per_axis=ideal, **settings)
-        path = folder / f"{session}.h5"
-        data.save(path)
+        path, recording_id = save_session(data, Path(root), brainset, number)
         written.append(
             SimulatedRecording(
                 path=path,
-                recording_id=f"{brainset}/{session}",
+                recording_id=recording_id,
                 units=units,
                 spikes=len(data.spikes),
                 minutes=float(minutes),
@@ -167,7 +160,7 @@ def simulate_session(
     duration: float,
     *,
     sampling_rate: float,
-    splits: Sequence[float],
+    splits: TimeSplits,
     generator: np.random.Generator,
 ) -> tuple[Data, FloatArray]:
     """One recording, without the names of what it belongs to.
@@ -177,7 +170,7 @@ def simulate_session(
         motion: The statistics of the movement, in steps of one sample.
         duration: Seconds.
         sampling_rate: Samples a second.
-        splits: Shares of the time for training, validation and test.
+        splits: How the time is split.
         generator: Where the random numbers come from.
 
     Returns:
@@ -198,8 +191,7 @@ def simulate_session(
 
     cursor = RegularTimeSeries(sampling_rate=sampling_rate, vel=velocity, pos=position)
     domain = Interval(0.0, float(cursor.domain.end[0]))
-    first_valid, first_test = (round(share * steps) for share in np.cumsum(splits)[:2])
-    edges = np.array([0.0, first_valid * step, first_test * step, float(domain.end[0])])
+    _, first_test = splits.firsts(steps)
     phases = movement_phases(position, velocity, np.sqrt(variance))
     data = Data(
         spikes=IrregularTimeSeries(timestamps=times[order], unit_index=unit_index[order], domain=domain),
@@ -212,9 +204,7 @@ def simulate_session(
             domain=domain,
         ),
         trials=trials(phases, velocity, step),
-        train_domain=Interval(edges[0], edges[1]),
-        valid_domain=Interval(edges[1], edges[2]),
-        test_domain=Interval(edges[2], edges[3]),
+        **splits.domains(steps, step, domain),
         domain=domain,
     )
     decoded = decode_velocity(counts[first_test:], tuning, motion, step=step)

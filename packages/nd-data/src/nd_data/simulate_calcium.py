@@ -17,6 +17,7 @@ from nd_data.data import Data
 from nd_data.interval import Interval
 from nd_data.irregular_time_series import IrregularTimeSeries
 from nd_data.regular_time_series import RegularTimeSeries
+from nd_data.simulated_session import TimeSplits, save_session
 from nd_data.smooth_motion import SmoothMotion
 
 FloatArray = NDArray[np.float64]
@@ -97,24 +98,16 @@ def simulate_calcium_recordings(
             "expected at least one session and one cell, a positive frame rate and decay, and noise of 0 or more, got "
             f"{sessions}, {cells}, {frame_rate}, {decay} and {noise}"
         )
-    if len(splits) != 3 or min(splits) <= 0 or abs(sum(splits) - 1.0) > 1e-9:
-        raise ValueError(f"splits must be three positive shares that add up to 1, got {tuple(splits)}")
+    time_splits = TimeSplits(splits)
     if frames * min(splits) < TRIAL * frame_rate:
         raise ValueError(f"{minutes} minutes leave a split shorter than a trial of {TRIAL} s: make them longer")
-    folder = Path(root) / brainset
-    folder.mkdir(parents=True, exist_ok=True)
     written = []
     for number in range(sessions):
-        session = f"session_{number:02d}"
         generator = np.random.default_rng([seed, number])
-        data = _session(frames, cells, frame_rate, decay=decay, noise=noise, splits=splits, generator=generator)
+        data = _session(frames, cells, frame_rate, decay=decay, noise=noise, splits=time_splits, generator=generator)
         data.units = ArrayDict(id=np.array([f"cell_{number:02d}_{cell:03d}" for cell in range(cells)]))
-        data.brainset = Data(id=brainset)
-        data.subject = Data(id="subject_00")
-        data.session = Data(id=session)
-        path = folder / f"{session}.h5"
-        data.save(path)
-        written.append(SimulatedCalciumRecording(path, f"{brainset}/{session}", cells, frames, float(minutes)))
+        path, recording_id = save_session(data, Path(root), brainset, number)
+        written.append(SimulatedCalciumRecording(path, recording_id, cells, frames, float(minutes)))
     return written
 
 
@@ -125,7 +118,7 @@ def _session(
     *,
     decay: float,
     noise: float,
-    splits: Sequence[float],
+    splits: TimeSplits,
     generator: np.random.Generator,
 ) -> Data:
     step = 1.0 / frame_rate
@@ -136,8 +129,6 @@ def _session(
     directions = generator.integers(0, DIRECTIONS, len(starts))
     traces = _traces(effort, starts, directions, cells, step, decay=decay, noise=noise, generator=generator)
     shown = (starts[:, np.newaxis] + np.arange(0.05, GRATING, 0.1)).ravel()
-    first_valid, first_test = (round(share * frames) for share in np.cumsum(splits)[:2])
-    edges = np.array([0.0, first_valid * step, first_test * step, duration])
     calcium_traces = RegularTimeSeries(sampling_rate=frame_rate, df_over_f=traces.astype(np.float32))
     domain = Interval(0.0, float(calcium_traces.domain.end[0]))
     return Data(
@@ -149,9 +140,7 @@ def _session(
             shown, orientation_id=np.repeat(directions, len(shown) // max(len(starts), 1)), domain=domain
         ),
         trials=Interval(starts, starts + GRATING, orientation_id=directions),
-        train_domain=Interval(edges[0], edges[1]),
-        valid_domain=Interval(edges[1], edges[2]),
-        test_domain=Interval(edges[2], domain.end[0]),
+        **splits.domains(frames, step, domain),
         domain=domain,
     )
 

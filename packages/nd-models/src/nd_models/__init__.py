@@ -28,6 +28,7 @@ from nd_models.poyo_plus import POYOPlus
 from nd_models.pretrained_folder import from_pretrained, save_pretrained
 from nd_models.readout import prepare_for_multitask_readout, prepare_for_readout
 from nd_models.ridge import RidgeDecoder, lagged
+from nd_models.target_scale import in_data_units
 from nd_models.trainable_parts import set_trainable
 from nd_models.vocabulary_transfer import VocabularyReport, adapt_vocabularies, load_overlapping_state
 
@@ -55,6 +56,7 @@ __all__ = [
     "from_pretrained",
     "get_modality_by_id",
     "gradual_unfreezing",
+    "in_data_units",
     "lagged",
     "load_lora_state_dict",
     "load_overlapping_state",

@@ -11,6 +11,7 @@ from nd_models.checkpoint import load_pretrained_model
 from nd_models.modality import ModalitySpec
 from nd_models.nn import InfiniteVocabEmbedding
 from nd_models.readout_configuration import Readouts, readout_to_config
+from nd_models.target_scale import TargetStatistics, in_data_units
 from nd_models.trainable_parts import set_trainable
 
 if TYPE_CHECKING:
@@ -26,11 +27,15 @@ class DecoderModel(nn.Module, ABC):
         sequence_length: Length of a window in seconds.
         unit_emb: What numbers the units. Its vocabulary is not initialised in a fresh model.
         session_emb: What numbers the sessions.
+        target_statistics: Mean and standard deviation by readout that continuous targets were scaled by in training,
+            beyond what each recording's own configuration does, so that outputs are in that scale; empty where none
+            were, None where nobody said. `in_data_units` takes outputs back, and a shared folder brings them along.
     """
 
     sequence_length: float
     unit_emb: InfiniteVocabEmbedding
     session_emb: InfiniteVocabEmbedding
+    target_statistics: TargetStatistics | None = None
 
     embedding_parts: ClassVar[tuple[str, ...]] = ("unit_emb", "session_emb")
     """The parts that know units and sessions by name; a new recording needs these first."""
@@ -49,6 +54,19 @@ class DecoderModel(nn.Module, ABC):
     @abstractmethod
     def backbone_parts(self) -> tuple[str, ...]:
         """Dotted names of all other parts, from the readout back to the spikes: the order in which to unfreeze them."""
+
+    def in_data_units(self, outputs: Any) -> Any:
+        """What `forward` returned, in the units of the data (see `nd_models.in_data_units`).
+
+        Raises:
+            ValueError: the model does not know the scale that it was trained in: `target_statistics` is None.
+        """
+        if self.target_statistics is None:
+            raise ValueError(
+                "this model does not know the scale that it was trained in: set model.target_statistics (mean and std "
+                "by readout; {} where nothing was scaled)"
+            )
+        return in_data_units(outputs, self.target_statistics)
 
     def freeze_backbone(self, *, train_readout: bool = True) -> None:
         """Let only the embeddings of units and sessions learn, and the readout.

@@ -1,6 +1,7 @@
 """What a readout predicts: its specification, and the registry of named ones."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -23,6 +24,10 @@ class DataType(Enum):
     """Any subset of several labels: 0 or 1 for each."""
 
 
+# The kinds whose every channel may have a name, and what one is called.
+_NAMED = {DataType.MULTINOMIAL: "class", DataType.MULTILABEL: "label"}
+
+
 @dataclass(frozen=True)
 class ModalitySpec:
     """Specification of one readout.
@@ -34,15 +39,19 @@ class ModalitySpec:
         timestamp_key: Where a recording keeps the times, for example `cursor.timestamps`.
         value_key: Where it keeps the values, for example `cursor.vel`.
         loss_fn: Module called as `(input, target, weights)`.
+        unit: Unit of the values as a recording keeps them, for example `cm/s`; None where nobody said.
+        class_names: Of `MULTINOMIAL` the name of every class, of `MULTILABEL` that of every label, in their order;
+            None where nobody said. Any sequence of text is taken, and kept as a tuple.
 
     Raises:
         TypeError: an attribute has the wrong type.
-        ValueError: `id` or `dim` is below 1.
+        ValueError: `id` or `dim` is below 1, `unit` is empty, or `class_names` does not fit `dim` and `type`.
 
     >>> from nd_models.loss import MSELoss
-    >>> ModalitySpec(id=1, dim=2, type=DataType.CONTINUOUS, timestamp_key="cursor.timestamps",
-    ...              value_key="cursor.vel", loss_fn=MSELoss()).dim
-    2
+    >>> spec = ModalitySpec(id=1, dim=2, type=DataType.CONTINUOUS, timestamp_key="cursor.timestamps",
+    ...                     value_key="cursor.vel", loss_fn=MSELoss(), unit="cm/s")
+    >>> spec.dim, spec.unit
+    (2, 'cm/s')
     """
 
     id: int
@@ -51,6 +60,8 @@ class ModalitySpec:
     timestamp_key: str
     value_key: str
     loss_fn: nn.Module
+    unit: str | None = None
+    class_names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         expected = {
@@ -69,6 +80,36 @@ class ModalitySpec:
             raise ValueError(f"ModalitySpec: id must be 1 or more (0 means padding), got {self.id}")
         if self.dim < 1:
             raise ValueError(f"ModalitySpec: dim must be 1 or more, got {self.dim}")
+        if self.unit is not None and not isinstance(self.unit, str):
+            raise TypeError(f"ModalitySpec: unit must be text or None, got {self.unit!r}")
+        if self.unit is not None and not self.unit.strip():
+            raise ValueError("ModalitySpec: unit must not be empty; leave it out where there is none")
+        if self.class_names is not None:
+            # The one field that is made fit: a list is what YAML and JSON have.
+            object.__setattr__(self, "class_names", self._checked_names(self.class_names))
+
+    def _checked_names(self, names: object) -> tuple[str, ...]:
+        if isinstance(names, str) or not isinstance(names, Sequence):
+            raise TypeError(f"ModalitySpec: class_names must be a list or tuple of text, got {names!r}")
+        for name in names:
+            if not isinstance(name, str):
+                raise TypeError(f"ModalitySpec: class_names must be text, got {name!r}; in YAML, put it in quotes")
+        if self.type not in _NAMED:
+            raise ValueError(
+                f"ModalitySpec: class_names are for types {' and '.join(kind.name for kind in _NAMED)}, not for "
+                f"{self.type.name}"
+            )
+        if len(names) != self.dim:
+            each = _NAMED[self.type]
+            raise ValueError(
+                f"ModalitySpec: class_names must hold {self.dim} names, one a {each} (dim), got {len(names)}: "
+                f"{', '.join(map(repr, names[:8]))}{', …' if len(names) > 8 else ''}"
+            )
+        twice = sorted(name for name, count in Counter(names).items() if count > 1)
+        if twice or not all(name.strip() for name in names):
+            found = f"{twice[0]!r} more than once" if twice else "an empty one"
+            raise ValueError(f"ModalitySpec: class_names must be different and not empty, got {found}")
+        return tuple(names)
 
 
 DEFAULT_LOSSES: dict[DataType, type[Loss]] = {
@@ -101,6 +142,8 @@ def register_modality(
     timestamp_key: str,
     value_key: str,
     loss_fn: nn.Module | None = None,
+    unit: str | None = None,
+    class_names: Sequence[str] | None = None,
 ) -> int:
     """Give a modality a name, so that configurations and models can refer to it.
 
@@ -111,12 +154,14 @@ def register_modality(
         timestamp_key: Where a recording keeps the times.
         value_key: Where it keeps the values.
         loss_fn: Module called as `(input, target, weights)`; None for the one that `DEFAULT_LOSSES` has for the type.
+        unit: Unit of the values, for axes and tables.
+        class_names: Names of the classes or labels, as `ModalitySpec` takes them.
 
     Returns:
         The id of the new modality: one above the highest.
 
     Raises:
-        ValueError: the name is taken.
+        ValueError: the name is taken, or `ModalitySpec` refuses what is said of it.
     """
     if name in MODALITY_REGISTRY:
         raise ValueError(f"modality {name!r} is already registered, with id {MODALITY_REGISTRY[name].id}")
@@ -124,7 +169,14 @@ def register_modality(
         loss_fn = DEFAULT_LOSSES[type]()
     number = max((spec.id for spec in MODALITY_REGISTRY.values()), default=0) + 1
     MODALITY_REGISTRY[name] = ModalitySpec(
-        id=number, dim=dim, type=type, timestamp_key=timestamp_key, value_key=value_key, loss_fn=loss_fn
+        id=number,
+        dim=dim,
+        type=type,
+        timestamp_key=timestamp_key,
+        value_key=value_key,
+        loss_fn=loss_fn,
+        unit=unit,
+        class_names=class_names,  # type: ignore[arg-type]  # any sequence is made a tuple there
     )
     return number
 

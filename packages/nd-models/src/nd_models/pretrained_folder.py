@@ -1,8 +1,8 @@
 """Models in a folder to share: `model.safetensors` for the weights, `config.json` for all the rest. No code is run.
 
 The configuration holds the format and its version, the package that wrote it, the architecture's arguments with the
-readouts in full, the vocabularies in the order of their rows, and a digest of the weights, which tells when the two
-files do not belong together.
+readouts in full, the vocabularies in the order of their rows, the statistics that targets were scaled by where they are
+known, and a digest of the weights, which tells when the two files do not belong together.
 """
 
 import hashlib
@@ -18,12 +18,18 @@ from torch import Tensor
 from nd_models.__about__ import __version__
 from nd_models.decoder_model import DecoderModel, named_vocabularies
 from nd_models.optional_packages import required
+from nd_models.target_scale import checked_target_statistics
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 FORMAT = "nd-models"
-FORMAT_VERSION = 1
-"""Rises when a folder is written that older packages would misread."""
+FORMAT_VERSION = 2
+"""Rises when a folder is written that older packages would misread; a folder says the lowest that tells all of it.
+
+1: model, vocabularies, weights. 2: also target statistics, and readouts with a unit or names of classes.
+"""
+
+_STATISTICS = "target_statistics"
 
 Model = TypeVar("Model", bound=DecoderModel)
 
@@ -35,11 +41,13 @@ def save_pretrained(model: DecoderModel, folder: str | PathLike[str]) -> None:
     the folder stay.
 
     Args:
-        model: The model; its vocabularies may be initialised or not. Low-rank changes travel along.
+        model: The model; its vocabularies may be initialised or not. Low-rank changes travel along, and so do its
+            `target_statistics`.
         folder: Made where it does not exist.
 
     Raises:
-        ValueError: a loss of the model has no name in `nd_models.loss.LOSSES`.
+        ValueError: a loss of the model has no name in `nd_models.loss.LOSSES`, or its `target_statistics` make no
+            sense.
         ModuleNotFoundError: safetensors is not installed.
 
     >>> import tempfile
@@ -64,14 +72,18 @@ def save_pretrained(model: DecoderModel, folder: str | PathLike[str]) -> None:
     # Copies: safetensors wants memory of its own for each tensor, without gaps.
     weights = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
     content: bytes = safetensors.save(weights, metadata={"format": "pt"})
-    description = {
+    description: dict[str, Any] = {
         "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+        "format_version": 1,
         "package_version": __version__,
         "model": model.to_config(),
         "vocabularies": vocabularies,
         "weights": {"file": WEIGHTS_FILE, "sha256": hashlib.sha256(content).hexdigest()},
     }
+    if model.target_statistics is not None:
+        description[_STATISTICS] = checked_target_statistics(model.target_statistics)
+    if description.get(_STATISTICS) or _names_or_units(description["model"]):
+        description["format_version"] = 2
     text = json.dumps(description, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     target.mkdir(parents=True, exist_ok=True)
     _replace_files(target, {WEIGHTS_FILE: content, CONFIG_FILE: text.encode()})
@@ -128,6 +140,7 @@ def from_pretrained(
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{folder}: the weights do not fit the configuration beside them: {reason}") from None
+    model.target_statistics = description.get(_STATISTICS)
     return model
 
 
@@ -167,7 +180,17 @@ def read_description(folder: str | PathLike[str]) -> dict[str, Any]:
             raise ValueError(f"{path}: the vocabulary {name!r} must be a list of names or null")
         if names is not None and len(set(names)) != len(names):
             raise ValueError(f"{path}: the vocabulary {name!r} holds a name twice")
+    if description.get(_STATISTICS) is not None:
+        try:
+            description[_STATISTICS] = checked_target_statistics(description[_STATISTICS])
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
     return description
+
+
+def _names_or_units(config: Mapping[str, Any]) -> bool:
+    readouts = [config["readout_spec"]] if "readout_spec" in config else config["readout_specs"].values()
+    return any("unit" in readout or "class_names" in readout for readout in readouts)
 
 
 def _build(folder: Path, description: Mapping[str, Any]) -> DecoderModel:

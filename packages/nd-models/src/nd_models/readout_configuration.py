@@ -1,5 +1,6 @@
 """Readout specifications as plain values, and back."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,11 +11,15 @@ from nd_models.modality import DEFAULT_LOSSES, MODALITY_REGISTRY, DataType, Moda
 Readouts = Mapping[str, ModalitySpec] | Sequence[str]
 """Readouts by name, or the names of registered ones."""
 
-_FIELDS = ("id", "dim", "type", "loss_fn", "timestamp_key", "value_key")
+_OPTIONAL = ("loss_fn", "unit", "class_names")
+_FIELDS = ("id", "dim", "type", "timestamp_key", "value_key", *_OPTIONAL)
+
+# In a description: the registered readout whose fields are those that the description leaves out.
+_REGISTERED = "readout_id"
 
 
 def readout_to_config(spec: ModalitySpec) -> dict[str, Any]:
-    """Describe a readout by plain values.
+    """Describe a readout by plain values. `unit` and `class_names` are left out where nobody said them.
 
     Raises:
         ValueError: its loss is not in `nd_models.loss.LOSSES`, so it could not be built back.
@@ -30,7 +35,7 @@ def readout_to_config(spec: ModalitySpec) -> dict[str, Any]:
             f"({name_hint(type(loss).__name__, LOSSES, noun='known')}); derive it from nd_models.loss.Loss and add it: "
             f"nd_models.loss.LOSSES[{type(loss).__name__!r}] = {type(loss).__name__}"
         )
-    return {
+    described = {
         "id": spec.id,
         "dim": spec.dim,
         "type": spec.type.name,
@@ -38,6 +43,11 @@ def readout_to_config(spec: ModalitySpec) -> dict[str, Any]:
         "timestamp_key": spec.timestamp_key,
         "value_key": spec.value_key,
     }
+    if spec.unit is not None:
+        described["unit"] = spec.unit
+    if spec.class_names is not None:
+        described["class_names"] = list(spec.class_names)
+    return described
 
 
 def readout_from_config(description: Any) -> ModalitySpec:
@@ -45,26 +55,31 @@ def readout_from_config(description: Any) -> ModalitySpec:
 
     Args:
         description: A `ModalitySpec` (returned as it is), a registered name, or a mapping as `readout_to_config` gives
-            it; in the mapping, `loss_fn` may be just the loss's name, or absent for the type's usual loss.
+            it; in the mapping, `loss_fn` may be just the loss's name, or absent for the type's usual loss, and `unit`
+            and `class_names` may be absent. With `readout_id`, the name of a registered readout, what else is absent
+            is as there: `{"readout_id": "cursor_velocity_2d", "unit": "cm/s"}`.
 
     Raises:
         KeyError: no readout or loss of this name.
+        TypeError: a field is of the wrong type.
         ValueError: a field is missing, unknown or unfit.
+
+    >>> readout_from_config({"readout_id": "running_speed", "unit": "cm/s"}).unit
+    'cm/s'
     """
     if isinstance(description, ModalitySpec):
         return description
     if isinstance(description, str):
-        if description not in MODALITY_REGISTRY:
-            raise KeyError(
-                f"readout {description!r} does not exist; {name_hint(description, MODALITY_REGISTRY, noun='known')}"
-            )
-        return MODALITY_REGISTRY[description]
+        return _known(description)
     if not isinstance(description, Mapping):
         raise ValueError(f"a readout is described by a registered name or a mapping, got {description!r}")
     for key in description:
-        if key not in _FIELDS:
+        if key not in (*_FIELDS, _REGISTERED):
             raise ValueError(f"unknown field {key!r} of a readout; {name_hint(str(key), _FIELDS, noun='known')}")
-    absent = [field for field in _FIELDS if field not in description and field != "loss_fn"]
+    if _REGISTERED in description:
+        own = {key: value for key, value in description.items() if key != _REGISTERED}
+        return readout_from_config({**_registered(str(description[_REGISTERED]), own), **own})
+    absent = [field for field in _FIELDS if field not in description and field not in _OPTIONAL]
     if absent:
         raise ValueError(f"a readout's description lacks {', '.join(map(repr, absent))}: {dict(description)!r}")
     kind = description["type"]
@@ -81,12 +96,15 @@ def readout_from_config(description: Any) -> ModalitySpec:
 def readouts_from_config(description: Any) -> dict[str, ModalitySpec]:
     """Build several readouts: from a list of registered names, or a mapping from name to description.
 
+    A description under the name of a registered readout may leave out what is as there:
+    `{"cursor_velocity_2d": {"unit": "cm/s"}}`.
+
     Raises:
         KeyError: no readout or loss of a name.
         ValueError: a description is unfit.
     """
     if isinstance(description, Mapping):
-        return {str(name): readout_from_config(name if spec is None else spec) for name, spec in description.items()}
+        return {str(name): _one_of_several(str(name), spec) for name, spec in description.items()}
     if isinstance(description, str) or not hasattr(description, "__iter__"):
         raise ValueError(
             f"readouts are a list of registered names or a mapping from name to description: {description!r}"
@@ -110,6 +128,35 @@ def checked_readouts(readout_specs: Readouts) -> dict[str, ModalitySpec]:
             f"readout_specs is empty: name at least one task; registered are {', '.join(map(repr, MODALITY_REGISTRY))}"
         )
     return specs
+
+
+def _one_of_several(name: str, description: Any) -> ModalitySpec:
+    if description is None:
+        return _known(name)
+    leaves_out = isinstance(description, Mapping) and not {"id", _REGISTERED} & set(description)
+    if leaves_out and name in MODALITY_REGISTRY:
+        description = {_REGISTERED: name, **description}
+    try:
+        return readout_from_config(description)
+    except (TypeError, ValueError) as error:
+        error.add_note(f"in the description of readout {name!r}")
+        raise
+
+
+def _known(name: str) -> ModalitySpec:
+    if name not in MODALITY_REGISTRY:
+        raise KeyError(f"readout {name!r} does not exist; {name_hint(name, MODALITY_REGISTRY, noun='known')}")
+    return MODALITY_REGISTRY[name]
+
+
+def _registered(name: str, own: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a registered readout, but for what is not fit any more beside the description's own."""
+    fields = {field.name: getattr(_known(name), field.name) for field in dataclasses.fields(ModalitySpec)}
+    if "type" in own:
+        del fields["loss_fn"]  # The type's usual one.
+    if {"type", "dim"} & set(own):
+        del fields["class_names"]
+    return fields
 
 
 def _loss_from_config(description: Any) -> Any:

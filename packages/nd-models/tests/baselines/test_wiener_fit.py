@@ -159,14 +159,7 @@ def test_targets_between_bins_are_regressed_on_interpolated_counts():
 
 
 def test_yes_and_no_are_told_by_the_sign():
-    spec = ModalitySpec(
-        id=1,
-        dim=1,
-        type=DataType.BINARY,
-        timestamp_key="cursor.timestamps",
-        value_key="cursor.vel",
-        loss_fn=BinaryCrossEntropyLoss(),
-    )
+    spec = ModalitySpec(1, 1, DataType.BINARY, "cursor.timestamps", "cursor.vel", BinaryCrossEntropyLoss())
     rng = np.random.default_rng(0)
     parts = [(counts, (counts[:, 1] > 1).astype(np.int64)) for counts in rng.poisson(1.5, (6, BINS, 4))]
     model = build(1, {"a/1": 4}, readout_specs={"cursor_velocity_2d": spec})

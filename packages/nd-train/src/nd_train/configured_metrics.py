@@ -31,6 +31,7 @@ def configured_metrics(dataset: Dataset, readout_specs: Mapping[str, ModalitySpe
         KeyError: a readout that `readout_specs` lacks, or a metric that is not in the table of names.
     """
     metrics: SessionMetrics = {}
+    sessions = dataset.get_session_id_dict()
     for recording_id, configuration in dataset.get_recording_config_dict().items():
         readouts = configuration.get("multitask_readout")
         if readouts is None:
@@ -44,7 +45,7 @@ def configured_metrics(dataset: Dataset, readout_specs: Mapping[str, ModalitySpe
                     f"{name_hint(readout_id, readout_specs, noun='they are')}"
                 )
             by_task[readout_id] = metrics_of_readout(readout.get("metrics"), readout_specs[readout_id])
-        metrics[recording_id] = by_task
+        metrics[sessions[recording_id]] = by_task
     return metrics
 
 

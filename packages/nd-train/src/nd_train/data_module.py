@@ -20,13 +20,9 @@ from nd_data.samplers import (
 from nd_data.split_domain import split_names
 from nd_data.transforms import Compose, UnitDropout
 from nd_models import DecoderModel, ModalitySpec, MultitaskDecoderModel
+from nd_models.target_scale import TargetStatistics
 from nd_train.configured_metrics import SessionMetrics, configured_metrics
-from nd_train.target_statistics import (
-    TargetStatistics,
-    fit_target_statistics,
-    readout_entries,
-    with_target_statistics,
-)
+from nd_train.target_statistics import fit_target_statistics, readout_entries, with_target_statistics
 
 Transform = Callable[[Data], Any]
 Model = DecoderModel

@@ -19,12 +19,14 @@ from nd_models import DecoderModel, ModalitySpec, MultitaskDecoderModel, model_f
 from nd_models.multitask_poyo_backbone import MultitaskPoyoBackbone
 from nd_train.callbacks.prediction_traces import PredictionTraces
 from nd_train.checkpoints.plain_checkpoint import PlainCheckpointModule
+from nd_train.data_module import NeuralDataModule
 from nd_train.learning_rate import SCHEDULES, Schedule, global_batch_size, rate_factor, run_length
 from nd_train.loss_across_ranks import LossAcrossRanks
 from nd_train.multitask_loss import in_precision_of, multitask_loss
-from nd_train.optimizers import CUSTOM, OptimizerFactory, ParameterGroups, build_optimizer, check_optimizer
+from nd_train.optimizers import CUSTOM, OptimizerFactory, build_optimizer, check_optimizer, decoder_groups
 from nd_train.precision import check_precision
 from nd_train.sharding import check_whole_tensors, data_parallel_mesh, shard_model
+from nd_train.target_statistics import statistics_in
 
 _RATE = "learning_rate"  # of a checkpoint
 
@@ -151,12 +153,15 @@ class NeuralDecoder(PlainCheckpointModule):
             shard_model(self.model, mesh)
 
     def on_fit_start(self) -> None:
-        """Where there are several ranks, compute losses over the batches of all.
+        """Let the model know the scale of its targets, and where there are several ranks, take losses over all batches.
 
         Raises:
             ValueError: the strategy hands SparseLamb flat pieces of parameters (FSDP1).
         """
         check_whole_tensors(self.trainer.strategy)
+        data_module = getattr(self.trainer, "datamodule", None)
+        if isinstance(data_module, NeuralDataModule):
+            self.model.target_statistics = data_module.target_statistics()
         self.on_fit_end()
         if self.trainer.world_size > 1:
             self._across_ranks = LossAcrossRanks(self.model, self.trainer.world_size)
@@ -316,7 +321,7 @@ class NeuralDecoder(PlainCheckpointModule):
             self._schedule_steps = run_length(self.trainer, schedule)
         optimizer = build_optimizer(
             self._optimizer,
-            self._parameter_groups(),
+            decoder_groups(self.model, self.hparams["weight_decay"]),
             lr=self._peak_rate,
             arguments=self.hparams["optimizer_arguments"],
         )
@@ -352,7 +357,8 @@ class NeuralDecoder(PlainCheckpointModule):
         checkpoint[_RATE] = {"peak": self._peak_rate, "schedule_steps": self._schedule_steps}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take both from the run that is resumed."""
+        """Take both from the run that is resumed; from any, the scale that its targets had."""
+        self.model.target_statistics = statistics_in(checkpoint)
         if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
             self._resumed = checkpoint.get(_RATE)
 
@@ -360,31 +366,6 @@ class NeuralDecoder(PlainCheckpointModule):
         lr: float = self.hparams["lr"]
         base: int | None = self.hparams["base_batch_size"]
         return lr if base is None else lr * global_batch_size(self.trainer) / base
-
-    def _parameter_groups(self) -> ParameterGroups:
-        decay: float = self.hparams["weight_decay"]
-        parameters = dict(self.model.named_parameters())
-        embeddings = _of_parts(parameters, self.model.embedding_parts)
-        readouts = _of_parts(parameters, self.model.readout_parts)
-        known = {id(parameter) for parameter in (*embeddings, *readouts)}
-        others = [parameter for parameter in parameters.values() if id(parameter) not in known]
-        groups: ParameterGroups = [
-            {"params": embeddings, "sparse": True, "weight_decay": 0.0},
-            {"params": [p for p in readouts if p.ndim > 1], "sparse": True, "weight_decay": decay},
-            # A row of a vector is one number: a step in proportion to its size would never change its sign.
-            {"params": [p for p in readouts if p.ndim <= 1], "sparse": True, "adam": True, "weight_decay": 0.0},
-            {"params": [p for p in others if p.ndim > 1], "weight_decay": decay},
-            {"params": [p for p in others if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        return [group for group in groups if group["params"]]
-
-
-def _of_parts(parameters: Mapping[str, nn.Parameter], parts: tuple[str, ...]) -> list[nn.Parameter]:
-    return [
-        parameter
-        for name, parameter in parameters.items()
-        if any(name == part or name.startswith(f"{part}.") for part in parts)
-    ]
 
 
 def _output_counts(model: DecoderModel, batch: Mapping[str, Any]) -> dict[str, dict[str, int]]:

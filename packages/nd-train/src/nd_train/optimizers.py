@@ -5,8 +5,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from nd_data.nearest_names import name_hint
+from nd_models import DecoderModel
 from nd_optim import SparseLamb
 
 ParameterGroups = list[dict[str, Any]]
@@ -73,6 +75,29 @@ def check_optimizer(optimizer: str | OptimizerFactory, arguments: Mapping[str, A
             raise ValueError(f"optimizer_arguments: found {name!r}; {hint}")
 
 
+def decoder_groups(model: DecoderModel, weight_decay: float) -> ParameterGroups:
+    """The parameters of a decoder in groups: what steps row by row, and what decays.
+
+    Args:
+        model: With its vocabularies.
+        weight_decay: Of matrices only; biases, norms, and embeddings of units and sessions have none.
+    """
+    parameters = dict(model.named_parameters())
+    embeddings = _of_parts(parameters, model.embedding_parts)
+    readouts = _of_parts(parameters, model.readout_parts)
+    known = {id(parameter) for parameter in (*embeddings, *readouts)}
+    others = [parameter for parameter in parameters.values() if id(parameter) not in known]
+    groups: ParameterGroups = [
+        {"params": embeddings, "sparse": True, "weight_decay": 0.0},
+        {"params": [p for p in readouts if p.ndim > 1], "sparse": True, "weight_decay": weight_decay},
+        # A row of a vector is one number: a step in proportion to its size would never change its sign.
+        {"params": [p for p in readouts if p.ndim <= 1], "sparse": True, "adam": True, "weight_decay": 0.0},
+        {"params": [p for p in others if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in others if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
 def build_optimizer(
     optimizer: str | OptimizerFactory, groups: ParameterGroups, *, lr: float, arguments: Mapping[str, Any]
 ) -> torch.optim.Optimizer:
@@ -104,6 +129,14 @@ def build_optimizer(
     if not isinstance(made, torch.optim.Optimizer):
         raise TypeError(f"optimizer: the callable must return a torch optimizer, found {type(made).__name__}")
     return made
+
+
+def _of_parts(parameters: Mapping[str, nn.Parameter], parts: tuple[str, ...]) -> list[nn.Parameter]:
+    return [
+        parameter
+        for name, parameter in parameters.items()
+        if any(name == part or name.startswith(f"{part}.") for part in parts)
+    ]
 
 
 _SET_HERE = ("self", "params", "lr", "weight_decay", "sparse")

@@ -1,7 +1,7 @@
 """A pretrained model as the start of another run: other units and sessions, and where it is asked for other readouts.
 
 It comes out of a Lightning checkpoint (ours, or one of torch_brain 0.1 that holds plain values only) or out of a folder
-that `nd_models.save_pretrained` wrote. Shape legend: ``T`` task ids, ``D`` width.
+that `nd_models.save_pretrained` wrote, with the scale of its targets. Shape legend: ``T`` task ids, ``D`` width.
 """
 
 import dataclasses
@@ -27,6 +27,8 @@ from nd_models import (
 )
 from nd_models.checkpoint import read_weights
 from nd_models.readout_configuration import readout_from_config, readout_to_config, readouts_from_config
+from nd_models.target_scale import TargetStatistics
+from nd_train.target_statistics import statistics_of_checkpoint
 
 _TASK_ROWS = "task_emb.weight"
 _PROJECTIONS = "readout.projections."
@@ -39,10 +41,12 @@ class Pretrained:
     Attributes:
         network: Arguments of the architecture, as `nd_models.model_from_config` takes them; readouts may be missing.
         state: Weights and vocabularies by name, as the model's `state_dict` gives them.
+        target_statistics: What its targets were scaled by; None where the files do not say.
     """
 
     network: dict[str, Any]
     state: dict[str, Any]
+    target_statistics: TargetStatistics | None = None
 
     @property
     def has_one_readout(self) -> bool:
@@ -64,23 +68,29 @@ def read_pretrained(path: str | PathLike[str], network: Mapping[str, Any] | None
         ValueError: it is damaged, holds code, or does not describe its model and `network` does not either.
     """
     if Path(path).is_dir():
-        return _plain(from_pretrained(Path(path)))
+        shared: DecoderModel = from_pretrained(Path(path))
+        return _plain(shared, shared.target_statistics)
     try:
         config, state = read_checkpoint(Path(path))
     except ValueError as error:
         if not network or "sequence_length" not in network:
             error.add_note("or describe it here: --config CONFIGURATION with model.network, or --model.network.…")
             raise
-        return Pretrained(dict(network), read_weights(path))
+        return Pretrained(dict(network), read_weights(path), statistics_of_checkpoint(path))
+    statistics = statistics_of_checkpoint(path)
     if "lora" not in config:
-        return Pretrained(config, state)
+        return Pretrained(config, state, statistics)
     model = model_from_config(config)
     model.load_state_dict(state)
-    return _plain(model)
+    return _plain(model, statistics)
 
 
 def network_for(
-    pretrained: Pretrained, readouts: Sequence[str], *, fresh: Collection[str] = ()
+    pretrained: Pretrained,
+    readouts: Sequence[str],
+    *,
+    fresh: Collection[str] = (),
+    described: Mapping[str, ModalitySpec] | None = None,
 ) -> tuple[dict[str, Any], list[str]]:
     """The arguments of a model that has the pretrained one's readouts and others besides.
 
@@ -88,6 +98,8 @@ def network_for(
         pretrained: The model to begin with.
         readouts: Names of the readouts that the data's configuration asks for.
         fresh: Those of them that begin anew though the pretrained model has them.
+        described: Readouts as this run describes them. They go before those of the registry; of one that the pretrained
+            model has, the unit and names of classes count. One of another size or kind begins anew.
 
     Returns:
         The arguments, and the names of the readouts that begin anew.
@@ -96,6 +108,7 @@ def network_for(
         KeyError: a readout that neither the pretrained model nor the registry has.
     """
     network = dict(pretrained.network)
+    known_here = {**MODALITY_REGISTRY, **(described or {})}
     for name in fresh:
         if name not in readouts:
             hint = name_hint(name, readouts, noun="those of the data's configuration")
@@ -104,20 +117,27 @@ def network_for(
         (name,) = readouts
         old = network.get("readout_spec")
         known = None if old is None else readout_from_config(old)
-        wanted = MODALITY_REGISTRY.get(name, known)
+        wanted = known_here.get(name, known)
         if wanted is None:
             raise KeyError(_no_readout(name, ()))
         kept = known is not None and name not in fresh and _same_quantity(known, wanted)
-        network["readout_spec"] = readout_to_config(known if kept and known is not None else wanted)
+        network["readout_spec"] = readout_to_config(_called_as(wanted, known) if kept and known else wanted)
         return network, [] if kept else [name]
     specs = _pretrained_specs(pretrained)
     anew = [name for name in readouts if name not in specs or name in fresh]
     for name in readouts:
         if name in specs:
+            if name in (described or {}):
+                wanted = known_here[name]
+                if _same_quantity(specs[name], wanted):
+                    specs[name] = _called_as(wanted, specs[name])
+                else:
+                    specs[name] = dataclasses.replace(wanted, id=specs[name].id)
+                    anew += [] if name in anew else [name]
             continue
-        if name not in MODALITY_REGISTRY:
+        if name not in known_here:
             raise KeyError(_no_readout(name, specs))
-        spec = MODALITY_REGISTRY[name]
+        spec = known_here[name]
         taken = {other.id for other in specs.values()}
         # An id is the model's own matter: it numbers the tasks of its queries.
         specs[name] = spec if spec.id not in taken else dataclasses.replace(spec, id=max(taken) + 1)
@@ -167,15 +187,22 @@ def load_pretrained_state(model: DecoderModel, state: Mapping[str, Any], *, fres
     load_overlapping_state(model, fitted)
 
 
-def _plain(model: DecoderModel) -> Pretrained:
+def _plain(model: DecoderModel, statistics: TargetStatistics | None) -> Pretrained:
     if hasattr(model, "lora_config"):
         merge_lora(model)
-    return Pretrained(model.to_config(), dict(model.state_dict()))
+    return Pretrained(model.to_config(), dict(model.state_dict()), statistics)
 
 
 def _named(network: Mapping[str, Any]) -> str:
     target = network.get("architecture") or network.get("_target_") or ""
     return str(target).rsplit(".", 1)[-1]
+
+
+def _called_as(wanted: ModalitySpec, known: ModalitySpec) -> ModalitySpec:
+    """The known readout, with the unit and names of the wanted one where that has them."""
+    return dataclasses.replace(
+        known, unit=wanted.unit or known.unit, class_names=wanted.class_names or known.class_names
+    )
 
 
 def _same_quantity(one: ModalitySpec, other: ModalitySpec) -> bool:

@@ -10,8 +10,11 @@ from nd_eval import EvaluationResult
 
 
 def results_console() -> Console:
-    """Where tables go: the terminal as wide as it is; a file or a pipe wide enough for recordings' names."""
-    return Console(width=None if sys.stdout.isatty() else 120)
+    """Where tables go: the terminal as wide as it is; a file or a pipe wide enough for recordings' names.
+
+    Names of recordings, files and folders are written as they are, whatever rich would take them for.
+    """
+    return Console(width=None if sys.stdout.isatty() else 120, markup=False, emoji=False)
 
 
 def results_table(

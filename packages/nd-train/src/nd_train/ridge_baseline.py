@@ -3,7 +3,8 @@
 T target times, U units, L lagged bins, D target dimensions.
 """
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,10 @@ from nd_data.interval import Interval
 from nd_eval import StitchedTrace, balanced_accuracy, r2_score
 from nd_models import DataType, ModalitySpec
 from nd_models.ridge import RidgeDecoder
+from nd_train.target_statistics import readout_entries
+
+Examples = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+"""Features (T, L·U), targets (T, D) and times (T,)."""
 
 PENALTIES = tuple(float(10.0**power) for power in range(6))
 
@@ -29,6 +34,8 @@ def ridge_scores(
     bin_width: float = 0.1,
     split: str = "test",
     penalties: Sequence[float] = PENALTIES,
+    readout_id: str | None = None,
+    skipped: dict[str, str] | None = None,
 ) -> dict[str, float]:
     """Fit and score one ridge regression a recording, on the recordings and splits of a decoder's run.
 
@@ -45,21 +52,33 @@ def ridge_scores(
         bin_width: Seconds of one count.
         split: Where to score.
         penalties: Ridge penalties to choose from.
+        readout_id: The readout's name: then only recordings whose configuration asks for it are fitted, with times and
+            values from where the configuration has them. None takes all recordings, and `spec` as it is.
+        skipped: Where given, recordings that cannot be fitted are left out, and noted here with the reason.
 
     Returns:
-        By recording: R², the mean over dimensions; for classes, balanced accuracy.
+        By session id: R², the mean over dimensions; for classes, balanced accuracy.
 
     Raises:
-        ValueError: a recording without targets in one of its splits.
+        ValueError: a recording without spikes, or without targets in one of its splits; or labels, of which several may
+            hold at a time.
     """
     traces = ridge_traces(
-        root, config, spec, window_length=window_length, bin_width=bin_width, split=split, penalties=penalties
+        root,
+        config,
+        spec,
+        window_length=window_length,
+        bin_width=bin_width,
+        split=split,
+        penalties=penalties,
+        readout_id=readout_id,
+        skipped=skipped,
     )
     if spec.type == DataType.CONTINUOUS:
-        return {recording_id: float(r2_score(trace.preds, trace.targets)) for recording_id, trace in traces.items()}
+        return {session_id: float(r2_score(trace.preds, trace.targets)) for session_id, trace in traces.items()}
     return {
-        recording_id: float(balanced_accuracy(trace.preds.argmax(dim=1), trace.targets, num_classes=spec.dim))
-        for recording_id, trace in traces.items()
+        session_id: float(balanced_accuracy(trace.preds.argmax(dim=1), trace.targets, num_classes=spec.dim))
+        for session_id, trace in traces.items()
     }
 
 
@@ -72,6 +91,8 @@ def ridge_traces(
     bin_width: float = 0.1,
     split: str = "test",
     penalties: Sequence[float] = PENALTIES,
+    readout_id: str | None = None,
+    skipped: dict[str, str] | None = None,
 ) -> dict[str, StitchedTrace]:
     """What the regressions of `ridge_scores` predict, for intervals and pictures of their scores.
 
@@ -83,50 +104,91 @@ def ridge_traces(
         bin_width: As there.
         split: As there.
         penalties: As there.
+        readout_id: As there.
+        skipped: As there.
 
     Returns:
-        By recording: times, predictions and targets in the recording's units; for classes, a value for each class, the
+        By session id: times, predictions and targets in the recording's units; for classes, a value for each class, the
         largest of which wins, and class indices.
 
     Raises:
-        ValueError: a recording without targets in one of its splits.
+        ValueError: As there.
     """
+    if spec.type not in (DataType.CONTINUOUS, DataType.MULTINOMIAL):
+        raise ValueError(f"ridge regression is for numbers and classes, not for {spec.type.name} labels")
     parts = {name: Dataset(root, config=config, split=name) for name in ("train", "valid", split)}
     intervals = {name: dataset.get_sampling_intervals() for name, dataset in parts.items()}
+    configured, sessions = parts["train"].get_recording_config_dict(), parts["train"].get_session_id_dict()
     traces: dict[str, StitchedTrace] = {}
     for recording_id in intervals["train"]:
-        examples = {
-            name: _examples(
-                dataset.get_recording_data(recording_id),
-                intervals[name][recording_id],
-                spec,
-                window_length,
-                bin_width,
-            )
-            for name, dataset in parts.items()
-        }
-        for name, (_, targets, _) in examples.items():
-            if not len(targets):
-                raise ValueError(f"recording '{recording_id}': no {spec.value_key} in its {name} split")
-        features, targets, times = examples[split]
-        pairs = {name: pair[:2] for name, pair in examples.items()}
-        if spec.type != DataType.CONTINUOUS:
-            pairs = {name: _balanced(*pair) for name, pair in pairs.items()}
-        chosen = RidgeDecoder(lags=1, penalties=penalties).fit([pairs["train"]], validation=[pairs["valid"]])
-        decoder = RidgeDecoder(lags=1, penalties=[chosen.penalty]).fit([pairs["train"], pairs["valid"]])
-        continuous = spec.type == DataType.CONTINUOUS
-        traces[recording_id] = StitchedTrace(
-            timestamps=torch.from_numpy(times),
-            preds=torch.from_numpy(decoder.predict(features)),
-            targets=torch.from_numpy(targets if continuous else targets.argmax(axis=1)),
-        )
+        own = spec if readout_id is None else _configured_spec(spec, readout_id, configured[recording_id])
+        if own is None:
+            continue
+        try:
+            examples = {
+                name: _examples(
+                    dataset.get_recording_data(recording_id),
+                    intervals[name][recording_id],
+                    own,
+                    window_length,
+                    bin_width,
+                    where=f"recording '{recording_id}'",
+                    split=name,
+                )
+                for name, dataset in parts.items()
+            }
+        except ValueError as error:
+            if skipped is None:
+                raise
+            skipped[recording_id] = str(error)
+            continue
+        traces[sessions[recording_id]] = _fitted(examples, split, own, penalties)
     return traces
 
 
+def _configured_spec(spec: ModalitySpec, readout_id: str, configuration: Mapping[str, Any]) -> ModalitySpec | None:
+    """The readout with the keys that a recording's configuration has for it; None where it does not ask for it."""
+    for entry in readout_entries(configuration):
+        if str(entry["readout_id"]) == readout_id:
+            keys = {key: entry[key] for key in ("timestamp_key", "value_key") if key in entry}
+            return dataclasses.replace(spec, **keys)
+    return None
+
+
+def _fitted(
+    examples: Mapping[str, Examples], split: str, spec: ModalitySpec, penalties: Sequence[float]
+) -> StitchedTrace:
+    """What the regression with the best penalty predicts for a split."""
+    features, targets, times = examples[split]
+    pairs = {name: pair[:2] for name, pair in examples.items()}
+    continuous = spec.type == DataType.CONTINUOUS
+    if not continuous:
+        pairs = {name: _balanced(*pair) for name, pair in pairs.items()}
+    chosen = RidgeDecoder(lags=1, penalties=penalties).fit([pairs["train"]], validation=[pairs["valid"]])
+    decoder = RidgeDecoder(lags=1, penalties=[chosen.penalty]).fit([pairs["train"], pairs["valid"]])
+    return StitchedTrace(
+        timestamps=torch.from_numpy(times),
+        preds=torch.from_numpy(decoder.predict(features)),
+        targets=torch.from_numpy(targets if continuous else targets.argmax(axis=1)),
+    )
+
+
 def _examples(
-    recording: Data, intervals: Interval, spec: ModalitySpec, window_length: float, bin_width: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    recording: Data,
+    intervals: Interval,
+    spec: ModalitySpec,
+    window_length: float,
+    bin_width: float,
+    *,
+    where: str,
+    split: str,
+) -> Examples:
     """Features (T, L·U), targets (T, D) and times (T,) of the target times inside `intervals`."""
+    lacking = [key for key in (spec.timestamp_key, spec.value_key) if not recording.has_nested_attribute(key)]
+    if lacking:
+        raise ValueError(f"{where}: it has no {lacking[0]}")
+    if "spikes" not in recording:
+        raise ValueError(f"{where}: it has no spikes, which the regression counts")
     times = np.asarray(recording.get_nested_attribute(spec.timestamp_key), dtype=np.float64)
     values = np.asarray(recording.get_nested_attribute(spec.value_key))
     values = values.astype(np.float64) if spec.type == DataType.CONTINUOUS else np.eye(spec.dim)[values.astype(int)]
@@ -142,6 +204,8 @@ def _examples(
         )
         targets.append(values[inside])
         kept.append(times[inside])
+    if not sum(map(len, kept)):
+        raise ValueError(f"{where}: no {spec.value_key} in its {split} split")
     return np.concatenate(features), np.concatenate(targets), np.concatenate(kept)
 
 

@@ -34,6 +34,9 @@ _PACKAGES = (
 )
 _SUFFIX = "_domain"
 
+# What a recording's activity is counted in, and the series that holds it.
+_ACTIVITY = {"spikes": "spikes", "frames": "calcium_traces"}
+
 
 def package_versions() -> dict[str, str]:
     """Versions of this toolkit and of what its results depend on, as far as they are installed."""
@@ -84,11 +87,11 @@ def words_of_the_program(arguments: Sequence[str] | None = None) -> list[str]:
 
 
 def describe_recordings(root: str | os.PathLike[str], config: Any) -> dict[str, Any]:
-    """The recordings of a decoding run: how many units and spikes, how long, which splits, and a hash of all that.
+    """The recordings of a decoding run: their units, spikes or calcium frames, length, splits, and a hash of all that.
 
     The hash changes with the recordings that are selected, their sizes in bytes, their units, their number of spikes
-    and their splits; where the files lie does not matter. It is made of what listing the recordings needs, not of
-    every value in them.
+    or frames and their splits; where the files lie does not matter. It is made of what listing the recordings needs,
+    not of every value in them.
 
     Args:
         root: Folder of recordings.
@@ -96,7 +99,8 @@ def describe_recordings(root: str | os.PathLike[str], config: Any) -> dict[str, 
 
     Returns:
         ``root``, ``hash``, ``leakage_checked`` (no two of the train, valid and test splits of a recording overlap) and
-        ``recordings``.
+        ``recordings``: for each ``units`` (of calcium imaging, its cells), ``spikes`` or ``frames``, ``duration`` in
+        seconds, and the seconds of its ``splits``.
     """
     dataset = Dataset(root, config=config)
     folder = RecordingFolder(root)
@@ -105,10 +109,11 @@ def describe_recordings(root: str | os.PathLike[str], config: Any) -> dict[str, 
     exclusive = True
     for recording_id, known in folder.metadata(sorted(dataset.recording_ids)):
         path = folder.path(recording_id)
-        spikes = _number_of_spikes(path)
-        recordings[recording_id] = _described(known, spikes)
+        activity = _activity(path)
+        recordings[recording_id] = _described(known, activity)
         exclusive = exclusive and known is not None and known.exclusive_splits
-        entry = [recording_id, path.stat().st_size, spikes, list(known.unit_ids or ()) if known else None]
+        entry: list[Any] = [recording_id, path.stat().st_size, *activity.values()]
+        entry.append(list(known.unit_ids or ()) if known else None)
         entry.append({name: _bounds(known, name) for name in sorted(known.intervals)} if known else None)
         digest.update(json.dumps(entry, separators=(",", ":")).encode())
     return {
@@ -211,6 +216,8 @@ class SaveRun(SaveConfigCallback):
     def __init__(self, *arguments: Any, command: Sequence[str] = (), **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
         self.command = list(command)
+        self.datamodule: L.LightningDataModule | None = None
+        """Where the trainer has none, as in prediction, what its batches come from."""
 
     def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:  # noqa: ARG002
         """Called by rank 0 once, when loggers and folder are there and nothing has been computed."""
@@ -219,7 +226,7 @@ class SaveRun(SaveConfigCallback):
         record = run_record(
             command=self.command,
             seed=self.config.get("seed_everything"),
-            data=describe_data(trainer.datamodule),  # type: ignore[attr-defined]  # it has; its annotation lacks it
+            data=describe_data(getattr(trainer, "datamodule", None) or self.datamodule),
             hyperparameters=settings,
         )
         # A run that is scored again into the folder it was trained in is still the run that was trained.
@@ -252,13 +259,13 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | float | str) else json.dumps(value, default=str)
 
 
-def _described(known: RecordingMetadata | None, spikes: int) -> dict[str, Any]:
+def _described(known: RecordingMetadata | None, activity: Mapping[str, int]) -> dict[str, Any]:
     if known is None:
-        return {"units": None, "spikes": spikes, "duration": None, "splits": {}}
+        return {"units": None, **activity, "duration": None, "splits": {}}
     seconds = {name: _seconds(known, name) for name in known.intervals}
     return {
         "units": len(known.unit_ids or ()),
-        "spikes": spikes,
+        **activity,
         "duration": seconds.get("domain"),
         "splits": {name.removesuffix(_SUFFIX): length for name, length in seconds.items() if name.endswith(_SUFFIX)},
     }
@@ -274,9 +281,10 @@ def _bounds(known: RecordingMetadata | None, name: str) -> Any:
     return None if intervals is None else [intervals.start.tolist(), intervals.end.tolist()]
 
 
-def _number_of_spikes(path: Path) -> int:
+def _activity(path: Path) -> dict[str, int]:
+    """How much activity a recording holds, by the name of its kind; a recording may hold both, or neither."""
     recording = Data.load(path)
-    return len(recording.spikes) if "spikes" in recording else 0
+    return {name: len(getattr(recording, series)) for name, series in _ACTIVITY.items() if series in recording}
 
 
 def _output(git: str, folder: str | os.PathLike[str], *words: str) -> str:

@@ -5,7 +5,7 @@ D channels of a readout.
 
 import pickle  # for the name of an error: nothing is unpickled
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,10 @@ from nd_data import Data, Dataset, isin_interval
 from nd_data.configuration import ConfigurationLike
 from nd_data.configuration_source import ConfigurationSource
 from nd_models import DataType, ModalitySpec
+from nd_models.target_scale import TargetStatistics
 
 # What Lightning calls the state of a `NeuralDataModule` in a checkpoint.
 _DATA_MODULE = "NeuralDataModule"
-
-TargetStatistics = dict[str, dict[str, list[float]]]
-"""``{readout id: {"mean": D numbers, "std": D numbers}}``, plain values for a checkpoint or a configuration."""
 
 
 def fit_target_statistics(dataset: Dataset, readout_specs: Mapping[str, ModalitySpec]) -> TargetStatistics:
@@ -84,7 +82,7 @@ def with_target_statistics(config: ConfigurationLike, statistics: Mapping[str, A
     return entries
 
 
-def statistics_of_checkpoint(path: str | Path) -> TargetStatistics | None:
+def statistics_of_checkpoint(path: str | PathLike[str]) -> TargetStatistics | None:
     """What the run that wrote a checkpoint scaled its targets by, so that others scale by the same.
 
     Args:
@@ -94,9 +92,14 @@ def statistics_of_checkpoint(path: str | Path) -> TargetStatistics | None:
         Statistics by readout id; None where the checkpoint says nothing of them, as that of another program.
     """
     try:
-        stored = torch.load(path, map_location="cpu", weights_only=True).get(_DATA_MODULE)
+        return statistics_in(torch.load(path, map_location="cpu", weights_only=True))
     except pickle.UnpicklingError:
         return None  # It holds more than plain values, which no checkpoint of ours does.
+
+
+def statistics_in(checkpoint: Mapping[str, Any]) -> TargetStatistics | None:
+    """The same of a checkpoint's content."""
+    stored = checkpoint.get(_DATA_MODULE)
     return None if stored is None else dict(stored["target_statistics"])
 
 

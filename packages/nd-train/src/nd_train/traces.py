@@ -31,12 +31,16 @@ CSV_SUFFIXES = (".csv",)
 
 _LINES_AT_ONCE = 50_000
 
+# An attribute of more than 64 kB is long; of a list of texts each takes 16 bytes.
+_LONG_ATTRIBUTE = 4000
+
 
 def write_traces(
     path: str | Path,
     traces: Traces,
     *,
     attributes: Mapping[str, Mapping[str, Any]] | None = None,
+    of_recordings: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write traces into a file, whole or not at all; an older file of that name is replaced.
@@ -47,7 +51,8 @@ def write_traces(
         path: Where to; ``.h5`` or ``.hdf5``, or ``.csv``.
         traces: By recording and task, such as the `traces` of an `EvaluationResult`.
         attributes: What is known of each task, such as `unit` or `class_names`: numbers, text or lists of one of them.
-            HDF5 only.
+            HDF5 only; `read_trace_attributes` gives them back.
+        of_recordings: The same by recording and task, where recordings differ. HDF5 only.
         about: The same about the whole file, such as the checkpoint. HDF5 only.
 
     Returns:
@@ -78,12 +83,23 @@ def write_traces(
         if is_csv:
             _write_csv(unfinished, traces)
         else:
-            _write_hdf5(unfinished, traces, attributes or {}, about or {})
+            each = {
+                recording: {
+                    task: _storable(
+                        {**(attributes or {}).get(task, {}), **(of_recordings or {}).get(recording, {}).get(task, {})}
+                    )
+                    for task in tasks
+                }
+                for recording, tasks in traces.items()
+            }
+            _write_hdf5(unfinished, traces, each, _storable(about or {}))
     return path
 
 
 def read_traces(path: str | Path) -> dict[str, dict[str, StitchedTrace]]:
     """Read what `write_traces` wrote. Where targets are not known, they are NaN.
+
+    Units, names of classes and scales are in its attributes: `read_trace_attributes`.
 
     Args:
         path: A file of traces, ``.h5``, ``.hdf5`` or ``.csv``.
@@ -146,14 +162,17 @@ def has_targets(trace: StitchedTrace) -> bool:
 
 
 def _write_hdf5(
-    path: Path, traces: Traces, attributes: Mapping[str, Mapping[str, Any]], about: Mapping[str, Any]
+    path: Path, traces: Traces, attributes: Mapping[str, Mapping[str, Mapping[str, Any]]], about: Mapping[str, Any]
 ) -> None:
-    with h5py.File(path, "w") as file:
-        file.attrs.update({"format": FORMAT, "version": VERSION, **_storable(about)})
+    each = [value for tasks in attributes.values() for known in tasks.values() for value in known.values()]
+    long = any(isinstance(value, Sequence) and len(value) > _LONG_ATTRIBUTE for value in each)
+    # Attributes of any length need the layout of HDF5 1.8, which the oldest readers do not know.
+    with h5py.File(path, "w", libver=("v108", "latest") if long else None) as file:
+        file.attrs.update({"format": FORMAT, "version": VERSION, **about})
         for recording, tasks in traces.items():
             for task, trace in tasks.items():
                 group = file.create_group(f"{recording}/{task}")
-                group.attrs.update(_storable(attributes.get(task, {})))
+                group.attrs.update(attributes[recording][task])
                 group["timestamps"] = _array(trace.timestamps.double())
                 group["predictions"] = _array(trace.preds)
                 if has_targets(trace):

@@ -13,7 +13,9 @@ from nd_eval import StitchedTrace
 from nd_eval.export import FALCON_DATASETS, FalconPredictions
 from nd_models import add_lora, from_pretrained, save_pretrained
 from nd_train import NeuralDecoder
+from nd_train.benchmark_layout import BENCHMARKS
 from nd_train.cli import main
+from nd_train.commands.export import FORMATS
 from nd_train.traces import write_traces
 
 
@@ -115,6 +117,20 @@ def test_traces_become_falcons_arrays(nd_train, layout, tmp_path):
     assert np.array_equal(arrays[names[1]], traces[f"falcon/{names[1]}"]["emg"].preds.numpy()[50:450])
 
 
+def test_traces_in_the_scale_of_their_scores_are_exported_in_the_units_of_the_data(nd_train, layout, tmp_path):
+    names = FALCON_DATASETS["m1"]["held_in"]
+    traces = {f"falcon/{name}": {"emg": rates(16, seconds=10, seed=place)} for place, name in enumerate(names)}
+    scale = {"normalize_mean": np.linspace(0, 1, 16).tolist(), "normalize_std": np.linspace(1, 2, 16).tolist()}
+    stored = write_traces(tmp_path / "test_traces.h5", traces, attributes={"emg": scale})
+    datasets = {name: {"recording": f"falcon/{name}", "bin": 0.02, "bins": 400, "start": 1.0} for name in names}
+    file = layout(split="m1", task="emg", datasets=datasets)
+    nd_train("export", stored, "--format", "falcon", "--layout", file, "--output", tmp_path / "m1.npz")
+    found = FalconPredictions.load(tmp_path / "m1.npz").arrays[names[0]]
+    raw = traces[f"falcon/{names[0]}"]["emg"].preds.double().numpy()[50:450]
+    expected = raw * np.array(scale["normalize_std"]) + np.array(scale["normalize_mean"])
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_traces_become_files_of_brain_wide_bench(nd_train, layout, tmp_path):
     from safetensors.torch import load_file
 
@@ -138,6 +154,7 @@ def test_what_cannot_be_exported_is_an_error_that_says_what_to_do(nd_train, pret
         ([traces, "--format", "nlb"], "needs --layout FILE.yaml, which says what times the benchmark scores"),
         ([traces, "--format", "nlb", "--layout", tmp_path / "no.yaml"], "no layout at"),
         ([traces, "--format", "nlb", "--layout", layout(**good)], "a layout for nlb lacks dataset"),
+        ([traces, "--format", "nlb", "--merge_lora"], "--merge_lora belongs to a model"),
         ([pretrained, "--layout", "x.yaml"], "--layout and --root belong to the formats of benchmarks"),
         ([tmp_path / "no.ckpt"], "does not exist"),
     ):
@@ -151,3 +168,7 @@ def test_what_cannot_be_exported_is_an_error_that_says_what_to_do(nd_train, pret
     assert main(["export", *map(str, [*words[:4], unknown, *words[5:]])]) == 1
     assert "'out'" in capsys.readouterr().err
     assert not (tmp_path / "out.h5").exists()
+
+
+def test_every_benchmark_can_be_asked_for():
+    assert ("model", *BENCHMARKS) == FORMATS

@@ -179,12 +179,19 @@ def test_what_makes_no_sense_is_one_error(words, message, nd_train, pretrained, 
     ],
     ids=["as it was", "would be measured", "anew", "given"],
 )
-def test_targets_are_scaled_as_those_of_the_pretrained_readouts_were(finetune, pretrained, tmp_path, words, kept):
+@pytest.mark.parametrize("shared", [False, True], ids=["checkpoint", "folder"])
+def test_targets_are_scaled_as_those_of_the_pretrained_readouts_were(
+    shared, finetune, nd_train, pretrained, tmp_path, words, kept
+):
     scale = {"mean": [1.5, -2.0], "std": [4.0, 0.5]}
     checkpoint = torch.load(pretrained, weights_only=True)
     checkpoint["NeuralDataModule"] = {"target_statistics": {VELOCITY: scale}}
     torch.save(checkpoint, tmp_path / "scaled.ckpt")
-    folder = finetune(*words, "--trainer.limit_val_batches=0", start=tmp_path / "scaled.ckpt", steps=1)
+    start = tmp_path / "scaled.ckpt"
+    if shared:
+        nd_train("export", start, "--output", tmp_path / "shared")
+        start = tmp_path / "shared"
+    folder = finetune(*words, "--trainer.limit_val_batches=0", start=start, steps=1)
     (last,) = folder.rglob("last.ckpt")
     found = torch.load(last, weights_only=True)["NeuralDataModule"]["target_statistics"]
     assert (found == {VELOCITY: scale}) is kept

@@ -2,12 +2,15 @@
 
 import csv
 
+import h5py
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from nd_data import Data
 from nd_train.cli import main
+from nd_train.run_record import read_run_record
 from nd_train.traces import has_targets, read_trace_attributes, read_traces
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -54,6 +57,10 @@ def test_without_an_output_the_traces_are_in_the_runs_folder(nd_train, pretraine
         *(f"--trainer.default_root_dir={tmp_path / 'run'}", *nd_train.quiet),
     )
     (path,) = (tmp_path / "run").rglob("predict_traces.h5")
+    data = read_run_record(path.parent)["data"]
+    assert data["root"] == str(three_recordings)
+    assert list(data["recordings"]) == ["simulated/session_01"]
+    assert data["recordings"]["simulated/session_01"]["spikes"] > 0
     assert f"traces: {path}" in capsys.readouterr().out
     assert read_trace_attributes(path)["simulated/session_01"][nd_train.task]["value_key"] == "cursor.vel"
 
@@ -134,6 +141,8 @@ def test_a_shared_folder_predicts_and_tests_as_its_checkpoint_does(
     assert torch.equal(read_traces(tmp_path / "shared.h5")[SESSION][nd_train.task].preds, of_checkpoint.preds)
     (tested,) = (tmp_path / "tested").rglob("test_traces.h5")
     assert torch.equal(read_traces(tested)[SESSION][nd_train.task].preds, of_checkpoint.preds)
+    with h5py.File(tested) as file:
+        assert file.attrs["checkpoint"] == str(tmp_path / "shared")
 
 
 @pytest.mark.parametrize("verb", ["validate", "test", "predict"])
@@ -144,20 +153,81 @@ def test_without_a_model_there_is_nothing_to_run(verb, nd_train, three_recording
     assert f"error: nd-train {verb} needs a trained model: nd-train {verb} CHECKPOINT" in capsys.readouterr().err
 
 
-def test_targets_are_scaled_as_those_of_the_run_were(nd_train, predict, pretrained, three_recordings, tmp_path):
-    plain = predict()[SESSION][nd_train.task]
+SCALE = {"mean": [1.5, -2.0], "std": [4.0, 0.5]}
+
+
+@pytest.fixture
+def scaled(pretrained, nd_train, tmp_path):
+    """The pretrained model as if its targets had been scaled: a checkpoint, and a shared folder made of it."""
     checkpoint = torch.load(pretrained, weights_only=True)
-    scale = {"mean": [1.5, -2.0], "std": [4.0, 0.5]}
-    checkpoint["NeuralDataModule"] = {"target_statistics": {nd_train.task: scale}}
+    checkpoint["NeuralDataModule"] = {"target_statistics": {nd_train.task: SCALE}}
     torch.save(checkpoint, tmp_path / "scaled.ckpt")
+    nd_train("export", tmp_path / "scaled.ckpt", "--output", tmp_path / "folder")
+    return {"checkpoint": tmp_path / "scaled.ckpt", "folder": tmp_path / "folder"}
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "folder"])
+def test_predictions_of_scaled_targets_are_in_the_units_of_the_data(
+    kind, nd_train, predict, scaled, three_recordings, tmp_path
+):
+    plain = predict()[SESSION][nd_train.task]
     nd_train(
-        *("predict", tmp_path / "scaled.ckpt", f"--data.root={three_recordings}"),
+        *("predict", scaled[kind], f"--data.root={three_recordings}"),
         f"--data.config={nd_train.configuration(('session_00',))}",
         *(f"--output={tmp_path / 'scaled.h5'}", f"--trainer.default_root_dir={tmp_path / 'run'}", *nd_train.quiet),
     )
-    scaled = read_traces(tmp_path / "scaled.h5")[SESSION][nd_train.task]
-    assert torch.equal(scaled.preds, plain.preds)
-    expected = (plain.targets.double() - torch.tensor(scale["mean"])) / torch.tensor(scale["std"])
-    torch.testing.assert_close(scaled.targets.double(), expected, rtol=1e-5, atol=1e-5)
+    found = read_traces(tmp_path / "scaled.h5")[SESSION][nd_train.task]
+    expected = plain.preds.double() * torch.tensor(SCALE["std"]) + torch.tensor(SCALE["mean"])
+    torch.testing.assert_close(found.preds.double(), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found.targets, plain.targets, rtol=1e-5, atol=1e-5)
     attributes = read_trace_attributes(tmp_path / "scaled.h5")[SESSION][nd_train.task]
-    assert attributes["normalize_std"] == scale["std"]
+    assert not {"normalize_mean", "normalize_std"} & set(attributes)
+
+
+def test_a_shared_folder_is_tested_in_the_scale_that_its_checkpoint_is(nd_train, scaled, three_recordings, tmp_path):
+    stored = {}
+    for kind, path in scaled.items():
+        nd_train(
+            *("test", path, f"--data.root={three_recordings}"),
+            f"--data.config={nd_train.configuration(('session_00',), metrics=['r2', 'mse'])}",
+            *(f"--trainer.default_root_dir={tmp_path / kind}", *nd_train.quiet),
+        )
+        (traces,) = (tmp_path / kind).rglob("test_traces.h5")
+        (scores,) = (tmp_path / kind).rglob("test_scores.json")
+        attributes = read_trace_attributes(traces)[SESSION][nd_train.task]
+        assert (attributes["normalize_mean"], attributes["normalize_std"]) == (SCALE["mean"], SCALE["std"])
+        stored[kind] = read_traces(traces)[SESSION][nd_train.task], scores.read_text()
+    recorded = Data.load(three_recordings / f"{SESSION}.h5")
+    inside = np.asarray(recorded.cursor.timestamps) >= recorded.test_domain.start[0]
+    targets = (np.asarray(recorded.cursor.vel)[inside] - SCALE["mean"]) / SCALE["std"]
+    for trace, _ in stored.values():
+        np.testing.assert_allclose(trace.targets.numpy(), targets, rtol=1e-4, atol=1e-4)
+    assert torch.equal(stored["folder"][0].preds, stored["checkpoint"][0].preds)
+    assert stored["folder"][1] == stored["checkpoint"][1]
+
+
+def test_each_recording_is_taken_back_by_its_own_scale(nd_train, predict, pretrained, three_recordings, tmp_path):
+    plain = predict(sessions=("session_00", "session_01"))
+    scales = {"session_00": ([1.5, -2.0], [4.0, 0.5]), "session_01": ([0.0, 3.0], [2.0, 8.0])}
+    entries = [
+        {
+            "selection": [{"brainset": "simulated", "sessions": [name]}],
+            "config": {
+                "multitask_readout": [{"readout_id": nd_train.task, "normalize_mean": mean, "normalize_std": std}]
+            },
+        }
+        for name, (mean, std) in scales.items()
+    ]
+    (tmp_path / "each.yaml").write_text(yaml.safe_dump(entries))
+    common = [f"--data.root={three_recordings}", f"--data.config={tmp_path / 'each.yaml'}", *nd_train.quiet]
+    nd_train("predict", pretrained, *common, f"--output={tmp_path / 'each.h5'}")
+    nd_train("test", pretrained, *common, f"--trainer.default_root_dir={tmp_path / 'tested'}")
+    (tested,) = (tmp_path / "tested").rglob("test_traces.h5")
+    for name, (mean, std) in scales.items():
+        before = plain[f"simulated/{name}"][nd_train.task]
+        found = read_traces(tmp_path / "each.h5")[f"simulated/{name}"][nd_train.task]
+        expected = before.preds.double() * torch.tensor(std) + torch.tensor(mean)
+        torch.testing.assert_close(found.preds.double(), expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(found.targets, before.targets, rtol=1e-5, atol=1e-5)
+        attributes = read_trace_attributes(tested)[f"simulated/{name}"][nd_train.task]
+        assert (attributes["normalize_mean"], attributes["normalize_std"]) == (mean, std)

@@ -63,6 +63,7 @@ def make_run_in() -> Callable[..., Path]:
         classes: bool = True,
         left_out: tuple[str, ...] = (),
         seed: int = 0,
+        known: dict[str, Any] | None = None,
     ) -> Path:
         folder = root / "run" / "lightning_logs" / "version_0"
         folder.mkdir(parents=True)
@@ -116,7 +117,7 @@ def make_run_in() -> Callable[..., Path]:
             if name not in left_out:
                 (folder / name).write_text(text)
         if "test_traces.h5" not in left_out and traces:
-            write_traces(folder / "test_traces.h5", traces, attributes={VELOCITY: {"unit": "cm/s"}})
+            write_traces(folder / "test_traces.h5", traces, attributes={VELOCITY: {"unit": "cm/s"}, **(known or {})})
         return folder
 
     return make

@@ -1,5 +1,6 @@
 """``nd-train report``: which run, where to, in which format, and what it does where something is missing."""
 
+import dataclasses
 import importlib.util
 import json
 import os
@@ -7,12 +8,16 @@ import os
 import pytest
 import yaml
 
+from nd_data import Data
+from nd_models import MODALITY_REGISTRY, DataType, ModalitySpec
+from nd_models.loss import MultilabelCrossEntropyLoss
 from nd_train.cli import main
 from nd_train.report import leave_report, report_card, write_report
 from nd_train.report.baselines import CEILING, RIDGE, read_baselines, ridge_baselines, write_baselines
 from nd_train.ridge_baseline import ridge_scores
 
 VELOCITY = "cursor_velocity_2d"
+POSITION = "cursor_position_2d"
 
 
 def test_the_command_writes_the_page_into_the_runs_folder_and_says_where(make_run, capsys):
@@ -42,6 +47,7 @@ def test_figures_for_a_paper(make_run, tmp_path, kind, capsys):
     written = {file.name: file.read_bytes()[:4] for file in (tmp_path / "figures").iterdir()}
     tasks = (VELOCITY, "movement_phase")
     expected = {f"{what}_{task}.{kind}" for what in ("scores", "score_over_time", "traces") for task in tasks}
+    expected.add(f"confusion_movement_phase.{kind}")
     assert written == dict.fromkeys({*expected, f"training.{kind}"}, begins)
 
 
@@ -113,8 +119,11 @@ def test_ridge_regression_is_fitted_on_the_runs_recordings_and_kept(make_run, re
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))
     (spec,) = make_model(readout_specs=[VELOCITY]).readout_specs.values()
     expected = ridge_scores(recordings, data, spec, window_length=network["sequence_length"])
-    assert ridge_baselines(settings) == {RIDGE: {name: {VELOCITY: {"r2": expected[name]}} for name in names}}
+    assert ridge_baselines(settings) == ({RIDGE: {name: {VELOCITY: {"r2": expected[name]}} for name in names}}, [])
+    write_report(folder, baselines=False)
+    assert f"This fits it: nd-train report {folder}<" in (folder / "report.html").read_text()
     write_report(folder)
+    assert "This fits it" not in (folder / "report.html").read_text()
     assert read_baselines(folder, "test")[RIDGE][names[0]][VELOCITY]["r2"] == expected[names[0]]
     assert f"{expected[names[0]]:.3f}" in (folder / "report.html").read_text()
 
@@ -124,11 +133,59 @@ def test_the_baseline_of_a_model_with_one_readout_is_beside_its_score(recordings
         "data": {"root": str(recordings), "config": single},
         "model": {"network": make_model("POYO").to_config()},
     }
-    (found,) = ridge_baselines(settings).values()
+    (found,) = ridge_baselines(settings)[0].values()
     assert {name: set(tasks) for name, tasks in found.items()} == {
         "simulated/session_00": {VELOCITY},
         "simulated/session_01": {VELOCITY},
     }
+
+
+def test_readouts_that_a_recording_lacks_are_named_and_the_others_are_fitted(
+    make_run, recordings, make_model, tmp_path
+):
+    root = tmp_path / "some" / "simulated"
+    root.mkdir(parents=True)
+    for name in ("session_00", "session_01"):
+        recording = Data.load(recordings / "simulated" / f"{name}.h5").materialize()
+        if name == "session_01":
+            del recording.cursor.pos
+        recording.save(root / f"{name}.h5")
+    kind, loss = DataType.MULTILABEL, MultilabelCrossEntropyLoss()
+    labels = ModalitySpec(90, 2, kind, "cursor.timestamps", "cursor.labels", loss)
+    specs = {VELOCITY: MODALITY_REGISTRY[VELOCITY], POSITION: MODALITY_REGISTRY[POSITION], "labels": labels}
+    network = make_model(readout_specs=specs).to_config()
+    entries = [{"readout_id": VELOCITY}, {"readout_id": POSITION}]
+    selected = [{"selection": [{"brainset": "simulated"}], "config": {"multitask_readout": entries}}]
+    folder = make_run("simulated/session_00", "simulated/session_01", classes=False)
+    settings = {"data": {"root": str(root.parent), "config": selected}, "model": {"network": network}}
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
+    found, problems = ridge_baselines(settings)
+    assert {name: set(tasks) for name, tasks in found[RIDGE].items()} == {
+        "simulated/session_00": {VELOCITY, POSITION},
+        "simulated/session_01": {VELOCITY},
+    }
+    lacking = "recording 'simulated/session_01': it has no cursor.pos"
+    assert problems == [
+        f"No ridge regression of {POSITION} in 1 of 2 recordings: {lacking}.",
+        "No ridge regression of labels: ridge regression is for numbers and classes, not for MULTILABEL labels.",
+    ]
+    for _ in range(2):  # computed, and read again
+        write_report(folder)
+        page = (folder / "report.html").read_text()
+        assert f"No ridge regression of {POSITION} in 1 of 2 recordings" in page
+        assert f"{found[RIDGE]['simulated/session_01'][VELOCITY]['r2']:.3f}" in page
+
+
+def test_the_baseline_takes_times_and_values_from_where_the_configuration_has_them(recordings, make_model):
+    elsewhere = [{"readout_id": VELOCITY, "value_key": "cursor.pos"}]
+    settings = {
+        "data": {"root": str(recordings), "config": {"config": {"multitask_readout": elsewhere}}},
+        "model": {"network": make_model(readout_specs=[VELOCITY]).to_config()},
+    }
+    position = dataclasses.replace(MODALITY_REGISTRY[VELOCITY], value_key="cursor.pos")
+    expected = ridge_scores(recordings, {"config": {}}, position, window_length=1.0)
+    (found,) = ridge_baselines(settings)[0].values()
+    assert {name: tasks[VELOCITY]["r2"] for name, tasks in found.items()} == expected
 
 
 def test_recordings_that_are_gone_are_named_and_the_report_is_written(make_run):

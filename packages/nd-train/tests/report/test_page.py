@@ -66,6 +66,19 @@ def test_the_page_says_score_interval_facts_command_and_versions(make_run):
     assert "seed_everything: 7" in read.words  # the configuration as it is written
 
 
+def test_calcium_imaging_has_frames_in_place_of_spikes(make_run):
+    folder = make_run("lab/day_1", "lab/day_2", classes=False)
+    record = json.loads((folder / "run.json").read_text())
+    for entry in record["data"]["recordings"].values():
+        del entry["spikes"]
+        entry["frames"] = 1800
+    (folder / "run.json").write_text(json.dumps(record))
+    read, _ = page_of(folder)
+    assert "Frames 3,600" in read.words
+    assert "1,800" in read.words
+    assert "Spikes" not in read.words
+
+
 def test_nothing_on_the_page_points_outside_and_only_its_own_scripts_may_run(make_run):
     read, text = page_of(make_run("lab/day_1"))
     for tag, attributes in read.tags:

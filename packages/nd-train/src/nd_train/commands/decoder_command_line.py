@@ -7,9 +7,10 @@ from typing import Any, Literal
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser
 
-from nd_data.configuration import read_configuration
+from nd_data import Dataset
 from nd_eval.whole_file import whole_file
-from nd_models import DecoderModel, MultitaskDecoderModel, from_pretrained
+from nd_models import DecoderModel, ModalitySpec, MultitaskDecoderModel, from_pretrained
+from nd_models.target_scale import TargetStatistics
 from nd_train.callbacks import DecodingStitchEvaluator, MultiTaskDecodingStitchEvaluator
 from nd_train.callbacks.prediction_traces import PredictionTraces
 from nd_train.commands.run_command_line import RunCommandLine
@@ -22,6 +23,7 @@ from nd_train.prediction_windows import SINGLE, PredictionWindows, prediction_wi
 from nd_train.report import leave_report
 from nd_train.results_table import results_console, results_table
 from nd_train.target_statistics import statistics_of_checkpoint
+from nd_train.trace_attributes import readout_attributes, target_scales, traces_in_data_units
 from nd_train.traces import Traces, check_traces_path, has_targets, write_traces
 
 
@@ -83,6 +85,8 @@ class DecoderCommandLine(RunCommandLine):
     evaluator: DecodingStitchEvaluator | MultiTaskDecodingStitchEvaluator
     shared_model: DecoderModel | None = None
     """The model of a shared folder, where one was given in place of a checkpoint."""
+    shared_folder: str | None = None
+    """That folder."""
     collected: PredictionTraces
     """What ``predict`` predicts."""
     predicted: PredictionWindows
@@ -143,7 +147,7 @@ class DecoderCommandLine(RunCommandLine):
                 f"nd-train {self.subcommand} needs a trained model: nd-train {self.subcommand} CHECKPOINT --data.root …"
             )
         if Path(path).is_dir():
-            self.shared_model = from_pretrained(Path(path))
+            self.shared_model, self.shared_folder = from_pretrained(Path(path)), str(path)
             settings.model.network, settings.ckpt_path = self.shared_model.to_config(), None
 
     def instantiate_classes(self) -> None:
@@ -151,10 +155,15 @@ class DecoderCommandLine(RunCommandLine):
         super().instantiate_classes()
         if self.shared_model is not None:
             self.model.model.load_state_dict(self.shared_model.state_dict())
+            self._scale_as(self.shared_model.target_statistics)
         single = not isinstance(self.model.model, MultitaskDecoderModel)
         self.evaluator = DecodingStitchEvaluator() if single else MultiTaskDecodingStitchEvaluator()
         # Before the checkpoint callback, which reads what the evaluator logs.
         self.trainer.callbacks.insert(0, self.evaluator)  # type: ignore[attr-defined]  # it has; its annotation lacks it
+
+    def _scale_as(self, statistics: TargetStatistics | None) -> None:
+        if statistics is not None:
+            self.datamodule.load_state_dict({"target_statistics": statistics})
 
     def before_fit(self) -> None:
         """Find out on which splits the run validates and ends, before it takes its time.
@@ -199,9 +208,7 @@ class DecoderCommandLine(RunCommandLine):
         self.datamodule.trainer = self.trainer
         if settings.ckpt_path is not None:
             # Lightning brings it back only where it makes the batches.
-            statistics = statistics_of_checkpoint(settings.ckpt_path)
-            if statistics is not None:
-                self.datamodule.load_state_dict({"target_statistics": statistics})
+            self._scale_as(statistics_of_checkpoint(settings.ckpt_path))
         chosen = {name: settings[name] for name in ("split", "start", "end", "rate")}
         if settings.output is not None:
             check_traces_path(settings.output)
@@ -214,10 +221,11 @@ class DecoderCommandLine(RunCommandLine):
         self.trainer.callbacks.append(self.collected)  # type: ignore[attr-defined]  # it has; its annotation lacks it
 
     def after_predict(self) -> None:
-        """Write the stitched traces, and say where."""
+        """Write the stitched traces in the units of the data, and say where."""
         if not self.trainer.is_global_zero:
             return
-        traces, given = self.collected.traces, self.config[self.subcommand].output
+        traces = self.in_data_units(self.collected.traces)
+        given = self.config[self.subcommand].output
         path = Path(given) if given is not None else self._folder() / "predict_traces.h5"
         self._write_traces(path, traces, "predict")
         every = [trace for tasks in traces.values() for trace in tasks.values()]
@@ -229,22 +237,25 @@ class DecoderCommandLine(RunCommandLine):
         self._print(f"traces: {path}")
 
     def _write_traces(self, path: Path, traces: Traces, stage: str) -> None:
-        attributes: dict[str, dict[str, Any]] = {
-            self._single_task() if name == SINGLE else name: {
-                "type": spec.type.name.lower(),
-                "value_key": spec.value_key,
-                "class_names": getattr(spec, "class_names", None),
-            }
-            for name, spec in readouts_of(self.model.model).items()
-        }
-        for entry in read_configuration(self.datamodule.config):
-            for readout in (*entry.config.get("multitask_readout", []), entry.config.get("readout", {})):
-                known = {key: readout[key] for key in ("normalize_mean", "normalize_std") if key in readout}
-                attributes.get(readout.get("readout_id"), {}).update(known)
+        attributes = {name: readout_attributes(spec) for name, spec in self.named_readouts().items()}
         # At the end of a run it is the best that is tested, not what it was resumed from.
         checkpoint = self.best_checkpoint if self.subcommand == "fit" else self.config[self.subcommand].ckpt_path
-        about = {"stage": stage, "checkpoint": str(checkpoint or "")}
-        write_traces(path, traces, attributes=attributes, about=about)
+        about = {"stage": stage, "checkpoint": str(checkpoint or self.shared_folder or "")}
+        # What is predicted is already in the units of the data; what is scored stays in the scale of its scores.
+        scales = None if stage == "predict" else self._target_scales()
+        write_traces(path, traces, attributes=attributes, of_recordings=scales, about=about)
+
+    def in_data_units(self, traces: Traces) -> Traces:
+        """Traces of the run in the units of the data: without the scale that targets were trained and scored in."""
+        return traces_in_data_units(traces, self._target_scales())
+
+    def _target_scales(self) -> dict[str, dict[str, dict[str, Any]]]:
+        return target_scales(Dataset(self.datamodule.root, config=self.datamodule.config), self.named_readouts())
+
+    def named_readouts(self) -> dict[str, ModalitySpec]:
+        """The model's readouts by the names that they have in scores and traces."""
+        readouts = readouts_of(self.model.model)
+        return {self._single_task() if name == SINGLE else name: spec for name, spec in readouts.items()}
 
     def _single_task(self) -> str:
         # As stitched evaluation calls the readout of a model that has one.

@@ -7,12 +7,13 @@ from typing import Any
 import torch
 from lightning.pytorch.cli import LightningArgumentParser
 
-from nd_models import adapt_vocabularies, model_from_config, read_checkpoint
+from nd_models import ModalitySpec, adapt_vocabularies, model_from_config, read_checkpoint
+from nd_models.readout_configuration import readout_from_config, readouts_from_config
+from nd_models.target_scale import TargetStatistics
 from nd_train.callbacks.gradual_unfreezing import GradualUnfreezing
 from nd_train.commands.decoder_command_line import DecoderCommandLine
 from nd_train.configured_readouts import configured_readouts
 from nd_train.pretrained import load_pretrained_state, network_for, read_pretrained
-from nd_train.target_statistics import statistics_of_checkpoint
 
 DEFAULTS = {
     "model.optimizer": "adamw",
@@ -44,6 +45,8 @@ class FinetuneCommandLine(DecoderCommandLine):
     """Readouts that begin anew."""
     state: dict[str, Any]
     """The weights to begin with."""
+    pretrained_statistics: TargetStatistics | None = None
+    """What the targets of the pretrained model were scaled by; None where its files do not say."""
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **keywords: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **keywords)
@@ -106,9 +109,7 @@ class FinetuneCommandLine(DecoderCommandLine):
 
     def _scale_as_pretrained(self, settings: Any) -> None:
         # The pretrained readouts speak in the scale that they were trained in; what was given for this run counts more.
-        if not Path(settings.pretrained).is_file():
-            return
-        saved = statistics_of_checkpoint(settings.pretrained) or {}
+        saved = self.pretrained_statistics or {}
         given = settings.data.normalize if isinstance(settings.data.normalize, Mapping) else {}
         self.datamodule.use_target_statistics(
             {**{name: one for name, one in saved.items() if name not in self.fresh}, **given}
@@ -119,13 +120,15 @@ class FinetuneCommandLine(DecoderCommandLine):
             given = dict(settings.model.network)
             pretrained = read_pretrained(settings.pretrained, given)
             names = configured_readouts(settings.data.config, single=pretrained.has_one_readout)
-            network, self.fresh = network_for(pretrained, names, fresh=settings.fresh_readouts)
+            described = _described_readouts(given, names)
+            network, self.fresh = network_for(pretrained, names, fresh=settings.fresh_readouts, described=described)
             network |= {name: given[name] for name in _ADJUSTABLE if name in given and name in network}
             if settings.lora is not None:
                 parts = model_from_config(network)
                 also_train = [*parts.embedding_parts, *parts.readout_parts]
                 network["lora"] = {"rank": settings.lora, "also_train": also_train}
             settings.model.network, self.state = network, pretrained.state
+            self.pretrained_statistics = pretrained.target_statistics
         else:
             # A run that is taken up again is described by its own checkpoint.
             self.fresh = []
@@ -139,3 +142,10 @@ class FinetuneCommandLine(DecoderCommandLine):
         for name in ("freeze_steps", "unfreeze_every"):
             if settings[name] is not None and settings[name] < 0:
                 raise ValueError(f"--{name}: expected 0 steps or more, found {settings[name]}")
+
+
+def _described_readouts(network: Mapping[str, Any], names: list[str]) -> dict[str, ModalitySpec]:
+    """What a run's own configuration says about its readouts."""
+    if "readout_specs" in network:
+        return readouts_from_config(network["readout_specs"])
+    return {names[0]: readout_from_config(network["readout_spec"])} if "readout_spec" in network else {}

@@ -77,7 +77,11 @@ def main(arguments: Sequence[str]) -> int:
         }
     console.print(results_table(result, title=f"stitched scores, {stage}, beside", beside=beside))
     if continuous:
-        picture = plot_traces(result, task=continuous[0], seconds=20.0).save(out / "predicted_and_true.png")
+        task = continuous[0]
+        traces = command_line.in_data_units(result.traces)
+        drawn = {name: by_task[task] for name, by_task in sorted(traces.items()) if task in by_task}
+        unit = command_line.named_readouts()[task].unit
+        picture = plot_traces(drawn, seconds=20.0, unit=unit).save(out / "predicted_and_true.png")
         console.print(f"picture: {picture}")
     console.print(f"checkpoint: {command_line.best_checkpoint}")
     # The baselines first: the report card shows them.

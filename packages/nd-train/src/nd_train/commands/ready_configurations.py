@@ -36,4 +36,11 @@ def _configuration_file(name: str, known: dict[str, Path]) -> str:
         return name
     if name in known:
         return str(known[name])
-    raise FileNotFoundError(f"--config {name}: no such file, nor a ready configuration; ready are {', '.join(known)}")
+    # Only now: help must come without loading anything.
+    from nd_data.nearest_names import nearest_names
+
+    near = nearest_names(name, known)
+    meant = f" (did you mean {near[0]}?)" if near else ""
+    raise FileNotFoundError(
+        f"--config {name}: no such file, nor a ready configuration{meant}; ready are {', '.join(known)}"
+    )

@@ -94,6 +94,9 @@ class RunCommandLine(LightningCLI):
     def instantiate_classes(self) -> None:
         """Build module, data module and trainer, which can be resumed and requeued as if nothing had happened."""
         super().instantiate_classes()
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]  # it has them
+            if isinstance(callback, SaveRun):
+                callback.datamodule = self.datamodule
         # In front of what reads and saves their doing.
         self.trainer.callbacks[:0] = [StepSeeds(), RequeueBetweenSteps()]  # type: ignore[attr-defined]  # it has them
 

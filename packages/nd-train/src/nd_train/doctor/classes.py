@@ -1,6 +1,6 @@
 """Checks of classes and labels: does train have them all, often enough, and does more than time tell them apart?"""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,24 +15,25 @@ ClassCounts = dict[str, dict[str, NDArray[np.int64]]]
 """By readout and split, how often each class occurs over all recordings."""
 
 
-def check_classes(classes: ClassCounts, dims: Mapping[str, int], findings: Findings) -> None:
+def check_classes(classes: ClassCounts, specs: Mapping[str, ModalitySpec], findings: Findings) -> None:
     """Classes over all recordings: none without examples in train that comes up later, none with very few.
 
     Args:
         classes: As `check_targets` counted them.
-        dims: Number of classes of each readout.
+        specs: The readouts, which may name their classes.
         findings: Where to note.
     """
     for name, by_split in classes.items():
+        dim, names = specs[name].dim, specs[name].class_names
         train = by_split.get("train")
         if train is None:
             continue
-        later = sum((counts for split, counts in by_split.items() if split != "train"), np.zeros(dims[name], np.int64))
+        later = sum((counts for split, counts in by_split.items() if split != "train"), np.zeros(dim, np.int64))
         missing = np.flatnonzero((train == 0) & (later > 0))
         if len(missing):
             findings.problem(
                 "targets classes",
-                f"classes {few(missing)} occur in valid or test, never in train",
+                f"classes {few(missing, names)} occur in valid or test, never in train",
                 where=name,
                 advice="split so that train holds every class: these can never be predicted",
             )
@@ -40,14 +41,14 @@ def check_classes(classes: ClassCounts, dims: Mapping[str, int], findings: Findi
         if len(rare):
             findings.warning(
                 "targets classes",
-                f"classes {few(rare)} have fewer than {FEWEST_EXAMPLES} examples in train",
+                f"classes {few(rare, names)} have fewer than {FEWEST_EXAMPLES} examples in train",
                 where=name,
                 advice="join rare classes, or give their intervals a weight",
             )
         if not len(missing) and not len(rare):
             present = int((train > 0).sum())
             shares = train[train > 0] / train.sum()
-            of = f" of {dims[name]}" if present < dims[name] else ""
+            of = f" of {dim}" if present < dim else ""
             what = f"{present}{of} classes in train, the rarest {100 * shares.min():.2g} % of its examples"
             findings.ok("targets classes", what, where=name)
 
@@ -110,7 +111,13 @@ def check_class_blocks(
         )
 
 
-def check_labels(values: NDArray[Any], inside: Mapping[str, NDArray[np.bool_]], where: str, findings: Findings) -> None:
+def check_labels(
+    values: NDArray[Any],
+    spec: ModalitySpec,
+    inside: Mapping[str, NDArray[np.bool_]],
+    where: str,
+    findings: Findings,
+) -> None:
     """Report labels that never change, and those that hardly ever hold."""
     columns = values.reshape(len(values), -1).astype(np.float64)
     part = columns[inside["train"]] if "train" in inside else columns[:0]
@@ -121,17 +128,17 @@ def check_labels(values: NDArray[Any], inside: Mapping[str, NDArray[np.bool_]], 
     known = (~np.isnan(part)).sum(axis=0)
     same = (holds == 0) | (holds == known)
     if same.any():
-        what = f"labels {few(np.flatnonzero(same))} never change in train"
+        what = f"labels {few(np.flatnonzero(same), spec.class_names)} never change in train"
         level = findings.problem if same.all() else findings.warning
         level("targets constant", what, where=where, advice="drop these labels: there is nothing to learn about them")
     rare = (holds > 0) & (holds < FEWEST_EXAMPLES)
     if rare.any():
-        what = f"labels {few(np.flatnonzero(rare))} hold fewer than {FEWEST_EXAMPLES} times in train"
+        what = f"labels {few(np.flatnonzero(rare), spec.class_names)} hold fewer than {FEWEST_EXAMPLES} times in train"
         advice = "join rare labels, or give the loss positive_weights"
         findings.warning("targets classes", what, where=where, advice=advice)
 
 
-def few(numbers: NDArray[Any]) -> str:
-    """The first of some numbers, and how many more there are."""
-    shown = ", ".join(str(int(number)) for number in numbers[:5])
+def few(numbers: NDArray[Any], names: Sequence[str] | None = None) -> str:
+    """The first of some numbers, or of what they stand for, and how many more there are."""
+    shown = ", ".join(str(int(number)) if names is None else repr(names[int(number)]) for number in numbers[:5])
     return f"{shown} and {len(numbers) - 5} more" if len(numbers) > 5 else shown

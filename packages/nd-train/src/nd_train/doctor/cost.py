@@ -100,6 +100,8 @@ def run_length(batches: int, settings: Any, devices: int) -> RunLength:
     limit = setting(settings, "limit_train_batches")
     if limit is not None:
         per_epoch = min(per_epoch, int(limit)) if isinstance(limit, int) else max(int(per_epoch * limit), 1)
+    if not per_epoch:
+        return RunLength(0.0, 0.0)
     accumulated = setting(settings, "accumulate_grad_batches") or 1
     max_steps, max_epochs = setting(settings, "max_steps"), setting(settings, "max_epochs")
     if max_epochs is None and max_steps in (None, -1):

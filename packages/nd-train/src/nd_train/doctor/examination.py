@@ -204,7 +204,7 @@ def _check_recordings(
             findings.settle(check, what)
     if specs:
         check_presence(counts, findings)
-        check_classes(classes, {name: spec.dim for name, spec in specs.items()}, findings)
+        check_classes(classes, specs, findings)
         for check, what in (
             ("targets finite", "no NaN, no infinity"),
             ("targets constant", "they vary in every split"),

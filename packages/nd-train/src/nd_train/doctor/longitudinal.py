@@ -3,14 +3,16 @@
 N sequences, T steps, K outcomes.
 """
 
+import math
 from typing import Any
 
 import numpy as np
 
 from nd_data import Interval
+from nd_train.doctor.cost import run_length
 from nd_train.doctor.findings import Findings
 from nd_train.doctor.follows_time import follows_time
-from nd_train.doctor.steps import duration, setting, timed_steps
+from nd_train.doctor.steps import duration, timed_steps
 
 FEWEST_SEQUENCES = 5
 FEWEST_OBSERVED = 0.05
@@ -137,9 +139,11 @@ def _check_cost(module: Any, datamodule: Any, trainer: Any, steps: int, findings
     clock = timed_steps(module, datamodule, trainer, steps, findings)
     if clock is None:
         return
-    batches, epochs = len(datamodule.train_dataloader()), setting(trainer, "max_epochs") or 1000
-    findings.figures["steps"] = f"{batches} an epoch, {epochs} epochs at most"
-    findings.figures["time"] = f"{duration((clock.step + clock.wait) * batches * epochs)} at most, without validation"
+    batches = len(datamodule.train_dataloader())
+    steps_in_all = run_length(batches, trainer, 1).steps
+    in_all = "without end" if math.isinf(steps_in_all) else f"{steps_in_all:,.0f} at most"
+    findings.figures["steps"] = f"{batches:,} an epoch, {in_all}"
+    findings.figures["time"] = f"{duration((clock.step + clock.wait) * steps_in_all)} at most, without validation"
 
 
 def _parts(splits: Any) -> list[tuple[str, Any]]:

@@ -76,7 +76,7 @@ def check_targets(
         check_one_class(values, inside, where, findings)
         check_class_blocks(values, inside, where, findings)
     elif spec.type in (DataType.BINARY, DataType.MULTILABEL):
-        check_labels(values, inside, where, findings)
+        check_labels(values, spec, inside, where, findings)
     else:
         is_scaled = is_scaled and "normalize_mean" not in entry and "normalize_std" not in entry
         _check_numbers(recording, None if is_scaled else entry, times, values, inside, where, findings)

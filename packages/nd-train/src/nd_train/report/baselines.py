@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -46,20 +46,30 @@ def read_baselines(folder: Path, stage: str) -> dict[str, dict[str, dict[str, di
         return {}
 
 
-def write_baselines(folder: Path, stage: str, baselines: Baselines) -> Path:
+def read_baseline_notes(folder: Path, stage: str) -> list[str]:
+    """What a reader must know of the baselines of a stage, such as which recordings have none; a sentence each."""
+    if not read_baselines(folder, stage):
+        return []
+    content: Any = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
+    return [str(note) for note in content.get("notes", [])]
+
+
+def write_baselines(folder: Path, stage: str, baselines: Baselines, *, notes: Sequence[str] = ()) -> Path:
     """Leave baselines beside a run, for its report; those of other names that are there already stay.
 
     Args:
         folder: The run's folder.
         stage: What they are scores of, ``test`` or ``val``.
         baselines: Score by baseline, recording, task and metric.
+        notes: What a reader must know of them, besides what is noted there already; a sentence each.
 
     Returns:
         The file, written as a whole or not at all.
     """
     path = folder / FILE_NAME
     together = {**read_baselines(folder, stage), **baselines}
-    content = {"format": _FORMAT, "version": 1, "stage": stage, "baselines": together}
+    noted = list(dict.fromkeys([*read_baseline_notes(folder, stage), *notes]))
+    content = {"format": _FORMAT, "version": 1, "stage": stage, "baselines": together, "notes": noted}
     temporary = path.with_name(f".{FILE_NAME}.{os.getpid()}.partial")
     try:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -69,17 +79,18 @@ def write_baselines(folder: Path, stage: str, baselines: Baselines) -> Path:
     return path
 
 
-def ridge_baselines(settings: Mapping[str, Any]) -> Baselines:
+def ridge_baselines(settings: Mapping[str, Any]) -> tuple[Baselines, list[str]]:
     """Ridge regression on the recordings and the ``test`` split of a run, one a recording and task.
 
     Args:
         settings: Content of the run's ``config.yaml``.
 
     Returns:
-        `Baselines`: R² of continuous targets, balanced accuracy of classes.
+        `Baselines`: R² of continuous targets, balanced accuracy of classes; and for each task that not every recording
+        has a regression of, a sentence that says why.
 
     Raises:
-        ValueError: the configuration does not say what is needed, or a recording has no targets.
+        ValueError: the configuration does not say what is needed.
         FileNotFoundError: the recordings are no longer where they were.
     """
     data, network = settings.get("data"), (settings.get("model") or {}).get("network")
@@ -96,10 +107,26 @@ def ridge_baselines(settings: Mapping[str, Any]) -> Baselines:
         (name,) = configured_readouts(cast("ConfigurationLike", data.get("config")), single=True)
         specs = {name: cast("ModalitySpec", model.readout_spec)}
     found: dict[str, dict[str, dict[str, float]]] = {}
+    problems: list[str] = []
     for task, spec in specs.items():
         metric = "r2" if spec.type == DataType.CONTINUOUS else "balanced_accuracy"
-        scores = ridge_scores(root, data.get("config"), spec, window_length=model.sequence_length)
+        skipped: dict[str, str] = {}
+        try:
+            scores = ridge_scores(
+                root,
+                data.get("config"),
+                spec,
+                window_length=model.sequence_length,
+                readout_id=task,
+                skipped=skipped,
+            )
+        except ValueError as problem:
+            problems.append(f"No ridge regression of {task}: {problem}.")
+            continue
+        if skipped:
+            some = f"{len(skipped)} of {len(skipped) + len(scores)} recordings"
+            problems.append(f"No ridge regression of {task} in {some}: {next(iter(skipped.values()))}.")
         for recording, value in scores.items():
             if math.isfinite(value):
                 found.setdefault(recording, {}).setdefault(task, {})[metric] = value
-    return {RIDGE: found}
+    return ({RIDGE: found} if found else {}), problems

@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from nd_eval import EvaluationResult
-from nd_eval.plot import Picture, plot_scores, plot_traces
+from nd_eval.plot import Picture, plot_confusion, plot_scores, plot_traces
 from nd_eval.plot.picture import ACCENT_COLOR, FAINT_COLOR, PREDICTED_COLOR, panels, plain, shortened_names
+from nd_train.report.confusion_tables import are_classes
 from nd_train.report.page_content import metric_label
 from nd_train.report.run_folder import RunFolder
 from nd_train.report.score_sheet import ScoreLine, ScoreSheet, first_metric
 from nd_train.report.training_curves import grouped_curves, thinned
+from nd_train.trace_attributes import in_data_units
 
 _MOST_TRACES = 4
+_MOST_CLASSES = 60
 _SECONDS = 20.0
 _COLORS = (PREDICTED_COLOR, ACCENT_COLOR, "#009E73", "#CC79A7", "#B8860B", "0.5")
 
@@ -69,20 +72,27 @@ def _trace_pictures(run: RunFolder, result: EvaluationResult) -> Iterator[tuple[
         chosen = list(dict.fromkeys(ranked[round(place * step)] for place in range(min(_MOST_TRACES, len(ranked)))))
         widths = {recording: result.traces[recording][task].targets.shape[1:] for recording in chosen}
         chosen = [recording for recording in chosen if widths[recording] == widths[chosen[0]]]
-        known: Mapping[str, Any] = run.attributes.get(chosen[0], {}).get(task, {})
-        unit = str(known["unit"]) if known.get("unit") else None
-        names = known.get("class_names")
+        drawn = {name: in_data_units(result.traces[name][task], run.known(name, task)) for name in chosen}
+        names = run.class_names(chosen[0], task) or None
+        classes = are_classes(drawn[chosen[0]])
+        of_labels = names is not None and not classes and len(names) == math.prod(widths[chosen[0]])
         yield (
             f"traces_{task}",
             plot_traces(
-                result,
-                task=task,
-                recordings=chosen,
+                drawn,
                 seconds=_SECONDS,
-                unit=unit,
-                class_names=None if names is None else list(names),
+                unit=run.unit(chosen[0], task) or None,
+                class_names=names if classes else None,
+                dimension_names=names if of_labels else None,
             ),
         )
+        shown = names if names is not None and len(names) <= _MOST_CLASSES else None
+        if classes and _number_of_classes(result, ranked, task) <= _MOST_CLASSES:
+            yield f"confusion_{task}", plot_confusion(result, task=task, recordings=ranked, class_names=shown)
+
+
+def _number_of_classes(result: EvaluationResult, recordings: list[str], task: str) -> int:
+    return max(int(result.traces[name][task].targets.max()) for name in recordings) + 1
 
 
 def _score_of(result: EvaluationResult, recording: str, task: str) -> float:

@@ -13,6 +13,7 @@ from typing import Any
 from nd_eval import StitchedTrace
 from nd_eval.whole_file import whole_file
 from nd_train.__about__ import __version__
+from nd_train.report.confusion_tables import confusion_tables
 from nd_train.report.drift import Drift
 from nd_train.report.numbers import plural, score_text
 from nd_train.report.packed_traces import PackedTrace, pack_traces, spread
@@ -32,6 +33,7 @@ from nd_train.report.page_content import (
 from nd_train.report.run_folder import RunFolder
 from nd_train.report.score_sheet import LEVEL, ScoreLine, ScoreSheet
 from nd_train.report.training_curves import grouped_curves, thinned
+from nd_train.trace_attributes import in_data_units
 
 SIZE_LIMIT = 5_000_000
 """Bytes that a page never exceeds."""
@@ -54,7 +56,7 @@ def render_page(run: RunFolder, sheet: ScoreSheet) -> str:
     library = packed_library()
     values = _template_values(run, sheet)
     traces = [
-        (recording, task, trace)
+        (recording, task, in_data_units(trace, run.known(recording, task)))
         for recording, by_task in sorted(run.traces.items())
         for task, trace in sorted(by_task.items())
     ]
@@ -128,6 +130,7 @@ def _rendered(
     sections = [
         ("traces", "Traces", bool(packed)),
         ("scores", "Scores", bool(table["rows"] or values["subsets"]["rows"])),
+        ("classes", "Classes", bool(values["confusions"])),
         ("training", "Training", bool(values["curves"])),
         ("data", "Data", bool(values["facts"])),
         ("again", "Again", True),
@@ -186,6 +189,7 @@ def _template_values(run: RunFolder, sheet: ScoreSheet) -> dict[str, Any]:
         "words": _WORDS[run.system],
         "table": table,
         "rows_left_out": more,
+        "confusions": confusion_tables(run, sheet),
         "subsets": subset_table(run) if run.system == "longitudinal" else {"columns": [], "rows": [], "rest": []},
         "facts": data_facts(run, sheet),
         "recordings": recordings,
@@ -214,8 +218,10 @@ def _curves(run: RunFolder) -> list[dict[str, Any]]:
 
 
 def _described(run: RunFolder, trace: PackedTrace, line: ScoreLine | None) -> dict[str, Any]:
-    known = run.attributes.get(trace.recording, {}).get(trace.task, {})
-    names = known.get("dimension_names") or known.get("names")
+    known = run.known(trace.recording, trace.task)
+    classes = run.class_names(trace.recording, trace.task)
+    # Every label of several has a line of its own.
+    names = known.get("dimension_names") or known.get("names") or (None if trace.header["classes"] else classes)
     count = len(trace.header["dimensions"])
     score = ""
     if line is not None and math.isfinite(line.score.value):
@@ -226,10 +232,10 @@ def _described(run: RunFolder, trace: PackedTrace, line: ScoreLine | None) -> di
         "recording": trace.recording,
         "task": trace.task,
         **trace.header,
-        "unit": str(known.get("unit") or ("normalised" if "normalize_std" in known else "")),
+        "unit": run.unit(trace.recording, trace.task),
         "names": [str(name) for name in names] if names is not None and len(names) == count else [],
         "values": str(known.get("value_key") or ""),
-        "class_names": _class_names(known.get("class_names")),
+        "class_names": {str(place): name for place, name in enumerate(classes)},
         "score": score,
         "drift": None if line is None or line.drift is None else _drift(line.drift, line),
     }
@@ -246,12 +252,6 @@ def _drift(drift: Drift, line: ScoreLine) -> dict[str, Any]:
         "label": metric_label(line.metric),
         "words": f"first third {score_text(first)}, last third {score_text(last)}",
     }
-
-
-def _class_names(names: Any) -> dict[str, str]:
-    if isinstance(names, Mapping):
-        return {str(key): str(value) for key, value in names.items()}
-    return {str(place): str(name) for place, name in enumerate(names or ())}
 
 
 def _title(run: RunFolder) -> str:

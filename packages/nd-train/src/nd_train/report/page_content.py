@@ -23,6 +23,7 @@ _LABELS = {
     "f1_weighted": "F1 (weighted)",
     "poisson_pseudo_r2": "Poisson pseudo-R²",
 }
+_ACTIVITY = {"spikes": "Spikes", "frames": "Frames"}
 _STAGES = {"test": "test", "val": "validation", "predict": "prediction"}
 _SHORTEST_BLOCKS = 10
 _FEW_PERSONS = 10
@@ -217,7 +218,8 @@ def data_facts(run: RunFolder, sheet: ScoreSheet) -> list[tuple[str, str]]:
         facts.append(("Recordings", f"{len(recordings):,}"))
         facts.append(("Recorded time", duration_text(_total(entry.get("duration") for entry in known))))
         facts.append(("Units", count_text(_total(entry.get("units") for entry in known))))
-        facts.append(("Spikes", count_text(_total(entry.get("spikes") for entry in known))))
+        for key, heading in _counted(known).items():
+            facts.append((heading, count_text(_total(entry.get(key) for entry in known))))
         for split in _splits(known):
             length = _total((entry.get("splits") or {}).get(split) for entry in known)
             facts.append((f"Split “{split}”", duration_text(length)))
@@ -235,18 +237,25 @@ def data_facts(run: RunFolder, sheet: ScoreSheet) -> list[tuple[str, str]]:
 
 
 def recording_facts(run: RunFolder) -> dict[str, Any]:
-    """One line a recording: units, spikes, length and splits."""
+    """One line a recording: units, spikes or frames, length and splits."""
     recordings: Mapping[str, Any] = (run.record.get("data") or {}).get("recordings") or {}
+    counted = _counted(entry or {} for entry in recordings.values())
     splits = _splits(entry or {} for entry in recordings.values())
     rows = []
     for name, entry in sorted(recordings.items()):
         entry = entry or {}
-        cells = [cell(entry.get(key), count_text(entry.get(key))) for key in ("units", "spikes")]
+        cells = [cell(entry.get(key), count_text(entry.get(key))) for key in ("units", *counted)]
         cells.append(cell(entry.get("duration"), duration_text(entry.get("duration"))))
         lengths = entry.get("splits") or {}
         cells += [cell(lengths.get(split), duration_text(lengths.get(split))) for split in splits]
         rows.append({"recording": name, "cells": cells})
-    return {"splits": splits, "rows": rows}
+    return {"counted": [heading.lower() for heading in counted.values()], "splits": splits, "rows": rows}
+
+
+def _counted(recordings: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """What the recordings' activity is counted in, with its heading."""
+    present = {key for entry in recordings for key in _ACTIVITY if entry.get(key) is not None}
+    return {key: heading for key, heading in _ACTIVITY.items() if key in present}
 
 
 def reproduction(run: RunFolder) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The report card of a run as HTML, or its figures as PNG or PDF."""
 
 import importlib.util
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,8 +45,7 @@ def write_report(
         check_extra()  # before any of the work
     found = find_run_folder(Path(folder))
     run = read_run_folder(found, stage)
-    if baselines:
-        run = _with_ridge(run)
+    run = _with_ridge(run) if baselines else _without_ridge(run)
     sheet = score_sheet(run)
     if format == "html":
         from nd_train.report.page import render_page, write_page
@@ -90,17 +90,30 @@ def leave_report(folder: str | Path, stage: str) -> str:
     return f"report: {path}"
 
 
+def _lacks_ridge(run: RunFolder) -> bool:
+    scored = run.system == "decoding" and run.stage == "test" and bool(run.settings)
+    return scored and RIDGE not in run.baselines
+
+
+def _without_ridge(run: RunFolder) -> RunFolder:
+    if not _lacks_ridge(run):
+        return run
+    command = shlex.join(["nd-train", "report", str(run.path)])
+    return replace(run, missing=(*run.missing, f"No ridge regression to compare with yet. This fits it: {command}"))
+
+
 def _with_ridge(run: RunFolder) -> RunFolder:
-    if run.system != "decoding" or run.stage != "test" or RIDGE in run.baselines or not run.settings:
+    if not _lacks_ridge(run):
         return run
     try:
-        computed = ridge_baselines(run.settings)
+        computed, problems = ridge_baselines(run.settings)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
         reason = problem.args[0] if problem.args else problem
         return replace(run, missing=(*run.missing, f"No ridge regression beside: {reason}."))
     # What is computed once need not be again; a folder that cannot be written to only costs the time.
-    try:
-        write_baselines(run.path, run.stage, computed)
-    except OSError as problem:
-        print(f"{BASELINES_FILE} cannot be kept: {problem}")
-    return replace(run, baselines={**run.baselines, **computed})
+    if computed:
+        try:
+            write_baselines(run.path, run.stage, computed, notes=problems)
+        except OSError as problem:
+            print(f"{BASELINES_FILE} cannot be kept: {problem}")
+    return replace(run, baselines={**run.baselines, **computed}, missing=(*run.missing, *problems))

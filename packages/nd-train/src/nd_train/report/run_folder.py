@@ -13,7 +13,7 @@ import yaml
 
 from nd_eval import StitchedTrace
 from nd_train.report.baselines import FILE_NAME as BASELINES_FILE
-from nd_train.report.baselines import Baselines, read_baselines
+from nd_train.report.baselines import Baselines, read_baseline_notes, read_baselines
 from nd_train.report.command import STAGES
 from nd_train.report.forecasts import Forecasts, read_forecasts
 from nd_train.report.training_curves import Curve, read_curves
@@ -61,6 +61,18 @@ class RunFolder:
     settings_text: str = ""
     baselines: Baselines = field(default_factory=dict)
     missing: tuple[str, ...] = ()
+
+    def known(self, recording: str, task: str) -> Mapping[str, Any]:
+        """What is known of a recording's task."""
+        return self.attributes.get(recording, {}).get(task, {})
+
+    def class_names(self, recording: str, task: str) -> list[str]:
+        """Names of a task's classes or labels, in their order; empty where nobody said."""
+        return [str(name) for name in self.known(recording, task).get("class_names") or ()]
+
+    def unit(self, recording: str, task: str) -> str:
+        """Unit of a task's values; empty where nobody said."""
+        return str(self.known(recording, task).get("unit") or "")
 
 
 def find_run_folder(given: Path) -> Path:
@@ -138,6 +150,7 @@ def read_run_folder(folder: Path, stage: str | None = None) -> RunFolder:
     traces = read(f"{chosen}_traces.h5", _traces, "predicted and true traces, intervals or drift") or {}
     attributes = read_trace_attributes(folder / f"{chosen}_traces.h5") if traces else {}
     baselines = read_baselines(folder, chosen) if (folder / BASELINES_FILE).is_file() else {}
+    missing += read_baseline_notes(folder, chosen) if baselines else []
     return RunFolder(
         folder,
         chosen,
