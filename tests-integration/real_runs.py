@@ -2,16 +2,17 @@
 
 usage: python tests-integration/real_runs.py NAME --recordings FOLDER --out FOLDER [OPTION ...] [ARGUMENT ...]
        python tests-integration/real_runs.py all --recordings FOLDER --out FOLDER [--peer PYTHON] --table FILE
-OPTION is --fold K, --peer PYTHON.
+OPTION is --fold K, --peer PYTHON, --seeds N.
 NAME is m1_center_out, head_direction or sleep_states. For sleep_states, fold K (0 to 3) tests on that fifth of the
 recording and leaves the last fifth out: settings are chosen by these. Any other ARGUMENT goes to ``nd-train fit``.
 PYTHON is an interpreter that has torch_brain 0.1.2 beside these packages; without it, torch_brain is left out unless it
-is installed here.
+is installed here. Everything that is trained is trained N times, with seeds 0 to N - 1; without --seeds, as often as
+`RUNS` says.
 
 A NAME converts its recordings, writes the data's configuration, trains POYO+ and the GRU through the command line, fits
-the ridge regression on the same splits, trains the peer with the settings of POYO+'s run, and prints one JSON line:
-every score with its 95 % interval, wall time and processor time. ``all`` does so for every NAME that has no result in
-OUT yet, and writes the table into FILE, between its marks.
+the ridge regression on the same splits, trains the peer with the settings of POYO+'s runs, and prints one JSON line:
+every score with its 95 % interval, wall time and processor time. Runs that ended in OUT are not run again with the same
+words. ``all`` does so for every NAME that has no result in OUT yet, and writes the table into FILE, between its marks.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import importlib.util
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -33,23 +35,16 @@ import yaml
 
 from converters import head_direction, m1_center_out, sleep_states
 from nd_data import Data, Dataset
-from nd_eval import StitchedTrace, bootstrap_interval, build_metric
+from nd_eval import StitchedTrace
 from nd_models import MODALITY_REGISTRY, DataType, ModalitySpec
 from nd_models.readout_configuration import readout_from_config
 from nd_train.ridge_baseline import ridge_traces
 from nd_train.traces import read_traces
+from real_runs_scores import ahead_of, scored
+from real_runs_table import over_seeds, write_table
 
 HERE = Path(__file__).parent
-BEGIN, END = "<!-- real runs: begin -->", "<!-- real runs: end -->"
-DECODERS = {"poyo_plus": "POYO+", "gru": "GRU", "peer": "POYO+ of torch_brain 0.1.2", "ridge": "ridge"}
-LABELS = {
-    "m1_center_out/chewie_20131003": "`m1_center_out`, session 2013-10-03",
-    "m1_center_out/chewie_20131219": "`m1_center_out`, session 2013-12-19",
-    "head_direction/A2929-200711": "`head_direction`, (cos, sin)",
-    "sleep_states/ca1_12h": "`sleep_states`",
-}
-METRIC_NAMES = {"r2": "R²", "balanced_accuracy": "balanced accuracy"}
-
+ENDED = "ended.json"
 HEADING = {
     "heading": {
         "id": 101,
@@ -90,6 +85,7 @@ class RealRun:
     gru_bin: float = 0.05
     # As the ridge regression: when all is chosen, learn from train and valid together, and test the last state.
     refit: bool = False
+    seeds: int = 3
 
 
 RUNS = {
@@ -157,6 +153,7 @@ RUNS = {
         bin_width=4.0,
         gru_bin=4.0,
         refit=True,
+        seeds=5,
     ),
 }
 
@@ -207,8 +204,13 @@ def train(
     *,
     peer: str | None = None,
     gru: bool = False,
+    seeds: int = 1,
 ) -> dict[str, Any]:
-    """Convert, train, test; returns scores of all decoders by recording, their intervals, and what they took."""
+    """Convert, train, test; returns scores of all decoders by recording, their intervals, and what they took.
+
+    Scores are means over seeds 0 to `seeds` - 1; ``"intervals"`` has each seed's score and the ends of its interval,
+    ``"poyo_plus_ahead_of"`` how far POYO+'s mean is ahead of each other decoder's, with an interval over time.
+    """
     run = RUNS[name]
     root = out / "processed"
     convert = run.convert if fold is None else partial(run.convert, fold=fold)
@@ -216,36 +218,59 @@ def train(
     config = out / "data.yaml"
     config.write_text(yaml.safe_dump(configuration(run, root)))
     learnt_from = with_valid_in_train(root, out / "refit") if run.refit else root
-    shared = [f"--data.root={learnt_from}", f"--data.config={config}", "--trainer.enable_progress_bar=false"]
-    traces, took = {}, {}
-    command = [
-        *("nd_train", "fit", "--config", "poyo_plus_small"),
-        f"--model.network.sequence_length={run.window_length}",
-        f"--model.network.readout_specs={json.dumps(run.readout_specs)}",
-        *(*run.arguments, *shared, f"--trainer.default_root_dir={out / 'run'}", *(more or [])),
-    ]
-    took["poyo_plus"] = timed([sys.executable, "-m", *command])
-    traces["poyo_plus"] = traces_of(out / "run", run)
-    if gru:
-        of_both = [word for word in more or [] if not word.startswith(("--model", "--checkpoint"))]
-        took["gru"] = timed([sys.executable, "-m", *gru_command(run, [*shared, *of_both], out / "gru")])
-        traces["gru"] = traces_of(out / "gru", run)
+    data = [f"--data.root={learnt_from}", f"--data.config={config}", "--trainer.enable_progress_bar=false"]
+    intervals: dict[str, dict[str, list[list[float]]]] = {}
+    traces: dict[str, dict[str, list[StitchedTrace]]] = {}
+    took: dict[str, list[dict[str, float]]] = {}
+
+    def note(decoder: str, found: dict[str, StitchedTrace], times: dict[str, float]) -> None:
+        for recording, score in scored(found, run.metric, run.spec).items():
+            intervals.setdefault(decoder, {}).setdefault(recording, []).append(score)
+            traces.setdefault(decoder, {}).setdefault(recording, []).append(found[recording])
+        took.setdefault(decoder, []).append({key: round(value, 1) for key, value in times.items()})
+
+    for seed in range(seeds):
+        folder = out / f"seed_{seed}"
+        shared = [*data, f"--seed_everything={seed}", f"--data.seed={seed}"]
+        command = [
+            *("nd_train", "fit", "--config", "poyo_plus_small"),
+            f"--model.network.sequence_length={run.window_length}",
+            f"--model.network.readout_specs={json.dumps(run.readout_specs)}",
+            *(*run.arguments, *shared, f"--trainer.default_root_dir={folder / 'run'}", *(more or [])),
+        ]
+        times = timed([sys.executable, "-m", *command], folder / "run")
+        note("poyo_plus", traces_of(folder / "run", run), times)
+        if gru:
+            of_both = [word for word in more or [] if not word.startswith(("--model", "--checkpoint"))]
+            command = gru_command(run, [*shared, *of_both], folder / "gru")
+            times = timed([sys.executable, "-m", *command], folder / "gru", settings=(folder / "gru.yaml").read_text())
+            note("gru", traces_of(folder / "gru", run), times)
+        if peer is not None:
+            (settings,) = (folder / "run").rglob("config.yaml")
+            script = [str(HERE / "peer_runs.py"), f"--like={settings}", f"--out={folder / 'peer'}"]
+            sources = {"PYTHONPATH": os.pathsep.join(source_folders(peer))}
+            times = timed([peer, *script], folder / "peer", settings=settings.read_text(), environment=sources)
+            note("peer", traces_of(folder / "peer", run), times)
     started, cpu = time.perf_counter(), time.process_time()
-    traces["ridge"] = ridge_traces(root, config, run.spec, window_length=run.window_length, bin_width=run.bin_width)
-    took["ridge"] = {"seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - cpu}
-    if peer is not None:
-        (settings,) = (out / "run").rglob("config.yaml")
-        script = [str(HERE / "peer_runs.py"), f"--like={settings}", f"--out={out / 'peer'}"]
-        took["peer"] = timed([peer, *script], {"PYTHONPATH": os.pathsep.join(source_folders(peer))})
-        traces["peer"] = traces_of(out / "peer", run)
-    intervals = {decoder: scored(found, run) for decoder, found in traces.items()}
+    by_ridge = ridge_traces(root, config, run.spec, window_length=run.window_length, bin_width=run.bin_width)
+    note("ridge", by_ridge, {"seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - cpu})
+    ours = traces.pop("poyo_plus")
     result = {
         "name": name,
         "metric": run.metric,
-        **{decoder: {one: found[0] for one, found in by.items()} for decoder, by in intervals.items()},
+        "seeds": list(range(seeds)),
+        **{
+            decoder: {recording: round(over_seeds(found)[0], 4) for recording, found in by.items()}
+            for decoder, by in intervals.items()
+        },
         "intervals": intervals,
-        "took": {decoder: {key: round(value, 1) for key, value in times.items()} for decoder, times in took.items()},
-        "seconds": round(took["poyo_plus"]["seconds"], 1),
+        "poyo_plus_ahead_of": {
+            decoder: {
+                recording: ahead_of(ours[recording], found, run.metric, run.spec) for recording, found in by.items()
+            }
+            for decoder, by in traces.items()
+        },
+        "took": took,
     }
     (out / "result.json").write_text(json.dumps(result, indent=2) + "\n")
     return result
@@ -274,25 +299,45 @@ def gru_command(run: RealRun, shared: list[str], folder: Path) -> list[str]:
             "gradient_clip_val": 1.0,
         },
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "gru.yaml").write_text(yaml.safe_dump(settings))
+    file = folder.with_name("gru.yaml")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(yaml.safe_dump(settings))
     return [
         "nd_train",
         "fit",
-        f"--config={folder / 'gru.yaml'}",
+        f"--config={file}",
         *kept,
         *shared,
         f"--trainer.default_root_dir={folder}",
     ]
 
 
-def timed(command: list[str], environment: dict[str, str] | None = None) -> dict[str, float]:
-    """Run a program to its end; wall and processor seconds of all its processes."""
+def timed(
+    command: list[str], folder: Path, *, settings: str = "", environment: dict[str, str] | None = None
+) -> dict[str, float]:
+    """Run a program to its end; wall and processor seconds of all its processes.
+
+    Args:
+        command: What to run.
+        folder: Where it writes. What a run left there that ended with the same words stays, with what it took then;
+            anything else is removed first.
+        settings: What it reads from a file.
+        environment: Variables to set.
+    """
+    words = [*command, settings]
+    if (folder / ENDED).is_file():
+        ended = json.loads((folder / ENDED).read_text())
+        if ended["words"] == words:
+            return dict(ended["took"])
+    if (folder / ENDED).is_file() or any(folder.glob("lightning_logs")):
+        shutil.rmtree(folder)
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(command, check=True, stdout=sys.stderr, env={**os.environ, **(environment or {})})
     after, seconds = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter() - started
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"seconds": seconds, "cpu_seconds": cpu}
+    took = {"seconds": seconds, "cpu_seconds": cpu}
+    (folder / ENDED).write_text(json.dumps({"words": words, "took": took}) + "\n")
+    return took
 
 
 def source_folders(python: str) -> list[str]:
@@ -310,68 +355,16 @@ def traces_of(folder: Path, run: RealRun) -> dict[str, StitchedTrace]:
     return {recording: tasks[run.readout_id] for recording, tasks in read_traces(file).items()}
 
 
-def scored(traces: dict[str, StitchedTrace], run: RealRun) -> dict[str, list[float]]:
-    """Score of each recording with the ends of its 95 % interval (block bootstrap over time)."""
-    found = {}
-    for recording, trace in sorted(traces.items()):
-        interval = bootstrap_interval(build_metric(run.metric), trace.preds, class_targets(trace, run))
-        found[recording] = [round(number, 4) for number in (interval.value, interval.low, interval.high)]
-    return found
-
-
-def class_targets(trace: StitchedTrace, run: RealRun) -> Any:
-    """Targets as the metric takes them: classes are whole numbers, also out of a file of floats."""
-    return trace.targets if run.spec.type == DataType.CONTINUOUS else trace.targets.long().reshape(len(trace))
-
-
-def markdown(results: list[dict[str, Any]]) -> str:
-    """The table of all results, and below it what they took."""
-    present = [decoder for decoder in DECODERS if any(decoder in result["intervals"] for result in results)]
-    lines = [f"| recording | score | {' | '.join(DECODERS[decoder] for decoder in present)} |"]
-    lines.append("|---|---|" + "---|" * len(present))
-    for result in results:
-        for recording in sorted(result["intervals"]["poyo_plus"]):
-            best = max(
-                result["intervals"][decoder][recording][0] for decoder in present if decoder in result["intervals"]
-            )
-            cells = [_cell(result["intervals"].get(decoder, {}).get(recording), best) for decoder in present]
-            lines.append(f"| {LABELS[recording]} | {METRIC_NAMES[result['metric']]} | {' | '.join(cells)} |")
-    lines += [
-        "",
-        f"| training and test, wall (processor) seconds | {' | '.join(DECODERS[decoder] for decoder in present)} |",
-    ]
-    lines.append("|---|" + "---|" * len(present))
-    for result in results:
-        spent = [result["took"].get(decoder) for decoder in present]
-        cells = ["–" if one is None else f"{one['seconds']:.0f} ({one['cpu_seconds']:.0f})" for one in spent]
-        lines.append(f"| `{result['name']}` | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def _cell(found: list[float] | None, best: float) -> str:
-    if found is None:
-        return "–"
-    value = f"**{found[0]:.3f}**" if found[0] == best else f"{found[0]:.3f}"
-    return f"{value} [{found[1]:.3f}, {found[2]:.3f}]"
-
-
-def write_table(file: Path, results: list[dict[str, Any]]) -> None:
-    """Put the table between the marks of a document, in place of what stands there."""
-    text = file.read_text()
-    if BEGIN not in text or END not in text:
-        raise ValueError(f"{file}: expected the lines {BEGIN} and {END}, between which the table goes")
-    before, rest = text.split(BEGIN, 1)
-    file.write_text(f"{before}{BEGIN}\n\n{markdown(results)}\n\n{END}{rest.split(END, 1)[1]}")
-
-
-def run_all(recordings: Path, out: Path, peer: str | None, more: list[str]) -> list[dict[str, Any]]:
+def run_all(
+    recordings: Path, out: Path, peer: str | None, more: list[str], seeds: int | None = None
+) -> list[dict[str, Any]]:
     """Every run that has no result yet; the results of all."""
     results = []
-    for name in RUNS:
+    for name, run in RUNS.items():
         file = out / name / "result.json"
         if not file.is_file():
             (out / name).mkdir(parents=True, exist_ok=True)
-            train(name, recordings, out / name, more, peer=peer, gru=True)
+            train(name, recordings, out / name, more, peer=peer, gru=True, seeds=seeds or run.seeds)
         results.append(json.loads(file.read_text()))
     return results
 
@@ -383,22 +376,26 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--fold", type=int, choices=range(4))
     parser.add_argument("--peer", help="an interpreter with torch_brain 0.1.2")
+    parser.add_argument("--seeds", type=int, help="train with so many seeds; otherwise as many as `RUNS` says")
     parser.add_argument("--table", type=Path, help="the document that the table goes into; with all")
     options, overrides = parser.parse_known_args()
     if options.fold is not None and options.name != "sleep_states":
         parser.error("--fold: only sleep_states has folds")
     if options.table is not None and options.name != "all":
         parser.error("--table: the table is of all")
+    if options.seeds is not None and options.seeds < 1:
+        parser.error(f"--seeds: expected 1 or more, found {options.seeds}")
     peer = options.peer or (sys.executable if importlib.util.find_spec("torch_brain") else None)
     if options.name == "all":
-        results = run_all(options.recordings, options.out, peer, overrides)
+        results = run_all(options.recordings, options.out, peer, overrides, options.seeds)
         if options.table is not None:
             write_table(options.table, results)
         print(json.dumps(results))
         return
     options.out.mkdir(parents=True, exist_ok=True)
-    found = train(options.name, options.recordings, options.out, overrides, options.fold, peer=peer, gru=True)
-    print(json.dumps(found))
+    seeds = options.seeds or RUNS[options.name].seeds
+    arguments = (options.name, options.recordings, options.out, overrides, options.fold)
+    print(json.dumps(train(*arguments, peer=peer, gru=True, seeds=seeds)))
 
 
 if __name__ == "__main__":
