@@ -6,6 +6,9 @@ Targets and errors are autoregressive (AR(1)); the truth is the score of four mi
 distribution. Prints one line for each score, length and autocorrelation: coverage of the 95 % interval, the shares of
 intervals wholly below and above the truth, and coverage where the times are shuffled first, which is to take them for
 independent (of every twentieth recording).
+
+With 6,000 recordings a case, the standard error of a coverage of 95 % is 0.28, of one of 97 % 0.22. Settings are chosen
+by ``interval_tuning.py`` on other simulations; this table is made once for each choice, with a seed of its own.
 """
 
 import argparse
@@ -92,9 +95,9 @@ def draw(rows):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repetitions", type=int, default=1500)
+    parser.add_argument("--repetitions", type=int, default=6000)
     parser.add_argument("--resamples", type=int, default=500)
-    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--seed", type=int, default=31)
     parser.add_argument("--cases", type=int, default=len(CASES), help="how many of the lengths, from the first on")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".png"))
@@ -110,5 +113,6 @@ if __name__ == "__main__":
             print(f"{name:18}{count:8,}{coefficient:6.2f}{shown}", flush=True)
     inside = [row for row in found if 0.93 <= row[3] <= 0.97]
     mean = 100 * np.mean([row[3] for row in found])
-    print(f"{len(inside)} of {len(found)} within 93 to 97 %, mean {mean:.1f} %")
+    error = 100 * np.sqrt(0.95 * 0.05 / options.repetitions)
+    print(f"{len(inside)} of {len(found)} within 93 to 97 %, mean {mean:.1f} % (standard error of each {error:.2f})")
     draw(found).savefig(options.output, dpi=130)

@@ -86,3 +86,19 @@ def test_a_nan_stays_in_its_time_and_column_when_windows_are_added_as_slices():
     groups = group_times(times, tolerance=1e-6)
     assert groups.runs is not None
     assert stitch(times, values)[1].isnan().nonzero().tolist() == [[530, 1]]
+
+
+@pytest.mark.parametrize("every", [1, 2])
+@pytest.mark.parametrize("columns", [1, 2, 3, 4])
+@pytest.mark.parametrize("skipped", [0, 1])
+def test_values_of_windows_that_do_not_overlap_come_out_as_they_are(every, columns, skipped):
+    # With every second step taken, the windows of odd number fill the steps that those of even number leave.
+    starts = [200 * (number // 2) + number % 2 for number in range(40)] if every == 2 else np.arange(40) * 100
+    steps = windows_at(starts, 100, every)
+    shuffled = np.argsort(np.arange(40) % 7, kind="stable")  # windows in another order
+    steps = steps.reshape(40, 100)[shuffled].reshape(-1)
+    flat = torch.randn(steps.size * columns + skipped, generator=torch.Generator().manual_seed(columns))
+    values = flat[skipped:].view(-1, columns)  # also where memory does not begin at an even place
+    times, found = stitch(torch.from_numpy(steps * 0.01), values)
+    assert len(times) == steps.size
+    assert torch.equal(found, values[torch.from_numpy(np.argsort(steps))])

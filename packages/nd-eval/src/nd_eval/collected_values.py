@@ -59,7 +59,14 @@ class CollectedValues:
 
     def none(self) -> CollectedValues:
         """No value, of the same shape and dtype."""
-        return self.at(torch.zeros(len(self), dtype=torch.bool))
+        return CollectedValues(
+            self.timestamps[:0].clone(),
+            self.preds[:0].clone(),
+            self.targets[:0].clone(),
+            None if self.weights is None else self.weights[:0].clone(),
+            self.window_starts[:0].clone(),
+            self.window_sizes[:0].clone(),
+        )
 
 
 def collect_values(

@@ -43,6 +43,8 @@ class _StitchEvaluation(ABC, Generic[Batch]):
         complete = list(self._outputs(data))
         for outputs in complete:
             self._check(outputs)
+            if len(complete) > 1:  # taking is all or none by itself
+                self.accumulator.check(outputs.recording, outputs.task, outputs.values)
         for outputs in complete:
             self.accumulator.take(outputs.recording, outputs.task, outputs.values, outputs.time_error)
 
@@ -84,7 +86,6 @@ class _StitchEvaluation(ABC, Generic[Batch]):
 
     def _check(self, outputs: WindowOutputs) -> None:
         self._check_recording(outputs.recording)
-        self.accumulator.check(outputs.recording, outputs.task, outputs.values)
         if outputs.values.targets.is_floating_point():
             return
         metrics = self._metrics_of(outputs.recording, outputs.task)

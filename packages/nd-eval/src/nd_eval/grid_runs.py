@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-_BLOCK = 1 << 16  # values at a time: temporaries stay in the cache
+_BLOCK = 1 << 16  # numbers at a time: temporaries stay in the cache
 _HEAD = 1 << 10
 _GUESSED_FROM = 1 << 12
 _SHORTEST = 12  # values of a run, on average; shorter ones are not worth it
@@ -77,16 +77,29 @@ class GridRuns:
         columns = values.shape[1]
         sums = torch.zeros((self.steps, columns), dtype=torch.float64)
         if self.increment == 1:  # runs are slices, rows and columns together
-            for part in self.blocks():
+            for part in self.blocks(columns):
                 _rows(sums, part.step * columns, part.runs, part.step_stride * columns, part.length * columns).add_(
                     _rows(values, part.place * columns, part.runs, part.place_stride * columns, part.length * columns)
                 )
         else:
-            for column in range(columns):
-                of_column, given = sums[:, column], values[:, column]
-                for part in self.blocks():
-                    self._of_steps(of_column, part).add_(self._of_values(given, part))
+            pairs = _as_pairs(values)
+            given = values if pairs is None else pairs
+            added = sums if pairs is None else torch.view_as_complex(sums.view(self.steps, -1, 2))
+            for of_values, of_steps in zip(given.unbind(1), added.unbind(1), strict=True):
+                for part in self.blocks(2):
+                    self._of_steps(of_steps, part).add_(self._of_values(of_values, part))
         return self._where_taken(sums)
+
+    def placed(self, values: Tensor) -> Tensor:
+        """The value of each group, (U, C), of values, (N, C), contiguous, one in every group."""
+        on_steps = values.new_empty((self.steps, values.shape[1]))
+        pairs = _as_pairs(values)
+        given = values if pairs is None else pairs
+        table = on_steps if pairs is None else torch.view_as_complex(on_steps.view(self.steps, -1, 2))
+        for of_values, of_steps in zip(given.unbind(1), table.unbind(1), strict=True):
+            for part in self.blocks(2):
+                self._of_steps(of_steps, part).copy_(self._of_values(of_values, part))
+        return self._where_taken(on_steps)
 
     def smallest(self, values: Tensor, largest: float) -> Tensor:
         """The smallest value of each group, (U,), of values, (N,), none above ``largest``."""
@@ -119,10 +132,10 @@ class GridRuns:
                 break  # they are not on these steps at all
         return high - low
 
-    def blocks(self) -> Iterator[RunBatch]:
+    def blocks(self, columns: int = 1) -> Iterator[RunBatch]:
         """The batches, cut into pieces that fit the cache."""
         for batch in self.batches:
-            at_once = max(1, _BLOCK // batch.length)
+            at_once = max(1, _BLOCK // (batch.length * columns))
             for run in range(0, batch.runs, at_once):
                 yield batch._replace(
                     place=batch.place + run * batch.place_stride,
@@ -142,6 +155,13 @@ class GridRuns:
 
     def _where_taken(self, steps: Tensor) -> Tensor:
         return steps if self.taken is None else steps.index_select(0, self.taken)
+
+
+def _as_pairs(table: Tensor) -> Tensor | None:
+    """A table, (n, C), as complex numbers of two columns each, (n, C / 2), to add two at once; None if that is odd."""
+    if table.shape[1] % 2 or table.storage_offset() % 2 or table.dtype not in (torch.float32, torch.float64):
+        return None
+    return torch.view_as_complex(table.view(table.shape[0], -1, 2))
 
 
 def _rows(row: Tensor, start: int, rows: int, row_stride: int, length: int, stride: int = 1) -> Tensor:

@@ -104,7 +104,10 @@ def check_weights(weights: Tensor, count: int) -> None:
 def _add_runs(values: Tensor, groups: TimeGroups, runs: GridRuns) -> Tensor:
     """Means of values on the CPU that come in runs of regular times."""
     columns = math.prod(values.shape[1:])
-    sums = runs.totals(values.reshape(values.shape[0], columns).contiguous())
+    table = values.reshape(values.shape[0], columns).contiguous()
+    if len(groups) == len(values):  # windows that do not overlap: every value is the mean of its time
+        return runs.placed(table).reshape(values.shape)
+    sums = runs.totals(table)
     if columns == 2:
         sums.view(-1).div_(groups.size_pairs)  # as one long row, which is faster than row by row
     else:

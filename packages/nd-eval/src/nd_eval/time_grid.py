@@ -8,6 +8,7 @@ Shape legend: ``N`` times, ``G`` steps from the first to the last.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -101,11 +102,12 @@ def _refined(step: float, distances: Tensor, tolerance: float) -> float:
     """A step known from one gap, to within what rounding of the times leaves open."""
     # One step is known to a share of itself; the number of a time a few steps away is beyond doubt, and so is the step
     # that follows from it, to a smaller share; and so on.
+    ascending: list[float] = torch.sort(distances).values.tolist()
     error = 0.25 * tolerance
     known = step
     while True:
-        within = distances[distances <= 0.1 * step / error * known]
-        farthest = float(within.max()) if within.numel() else 0.0
+        within = bisect_right(ascending, 0.1 * step / error * known)
+        farthest = ascending[within - 1] if within else 0.0
         if farthest <= known:
             return step
         step = farthest / round(farthest / step)

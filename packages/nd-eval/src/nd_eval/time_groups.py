@@ -107,9 +107,9 @@ def group_times(timestamps: Tensor, *, tolerance: float, parts: Tensor | None = 
         ValueError: the times are not one row of finite numbers, or the tolerance is negative or not finite.
         TypeError: the times are boolean or complex.
     """
-    _check(timestamps, tolerance)
+    ends = _check(timestamps, tolerance)
     times = timestamps.to(torch.float64) if timestamps.is_floating_point() else timestamps
-    regular = _regular_groups(times, tolerance, timestamps.dtype, parts)
+    regular = _regular_groups(times, ends, tolerance, timestamps.dtype, parts)
     if regular is not None:
         return regular
     if _ascends(times):
@@ -120,11 +120,13 @@ def group_times(timestamps: Tensor, *, tolerance: float, parts: Tensor | None = 
     return TimeGroups(_lengths(first, times.numel()), distinct.to(timestamps.dtype), order)
 
 
-def _regular_groups(times: Tensor, tolerance: float, dtype: torch.dtype, parts: Tensor | None) -> TimeGroups | None:
+def _regular_groups(
+    times: Tensor, ends: tuple[float, float], tolerance: float, dtype: torch.dtype, parts: Tensor | None
+) -> TimeGroups | None:
     """Groups of times at a constant step; None where they are not."""
     if times.device.type != "cpu" or times.dtype != torch.float64 or times.numel() < 2 or tolerance == 0.0:
         return None
-    first, last = (float(end) for end in times.aminmax())
+    first, last = ends
     starts = None if parts is None else parts.cumsum(0).sub_(parts)
     for step in likely_steps(times, first, last, tolerance=tolerance):
         runs = runs_on_grid(times, first, last, step, tolerance=tolerance, starts=starts)
@@ -277,7 +279,8 @@ def _lengths(first: Tensor, count: int) -> Tensor:
     return lengths.sub_(first)
 
 
-def _check(timestamps: Tensor, tolerance: float) -> None:
+def _check(timestamps: Tensor, tolerance: float) -> tuple[float, float]:
+    """The earliest and the latest time, (0, 0) of none, after refusing what cannot be grouped."""
     if timestamps.ndim != 1:
         raise ValueError(f"timestamps must be one row of times, shape (N,); found shape {tuple(timestamps.shape)}")
     if timestamps.dtype == torch.bool or timestamps.is_complex():
@@ -285,8 +288,11 @@ def _check(timestamps: Tensor, tolerance: float) -> None:
     if not 0.0 <= tolerance < float("inf"):
         raise ValueError(f"tolerance must be a finite number of seconds, 0 or more; found {tolerance}")
     # Infinities and NaN reach the ends of the range: two numbers tell, and the search waits until there is a culprit.
-    if timestamps.numel() == 0 or all(math.isfinite(float(end)) for end in timestamps.aminmax()):
-        return
+    if timestamps.numel() == 0:
+        return 0.0, 0.0
+    first, last = (float(end) for end in timestamps.aminmax())
+    if math.isfinite(first) and math.isfinite(last):
+        return first, last
     wrong = torch.nonzero(~torch.isfinite(timestamps)).flatten()
     raise ValueError(
         f"timestamps must be finite; found {float(timestamps[wrong[0]])} at position {int(wrong[0])} "

@@ -27,6 +27,8 @@ from nd_eval.collected_values import (
 from nd_eval.evaluator_data import DataForDecodingStitchEvaluator, DataForMultiTaskDecodingStitchEvaluator
 
 _CPU = torch.device("cpu")
+_EXACT_ENOUGH = (torch.float32, torch.float64)
+_EPSILON = torch.finfo(torch.float32).eps
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,10 @@ def single_task_outputs(data: DataForDecodingStitchEvaluator, task: str) -> Iter
     Raises:
         ValueError: the parts of the batch do not fit together.
     """
+    whole = _whole_windows(data, task)
+    if whole is not None:
+        yield whole
+        return
     timestamps, starts = _times(data.timestamps, data.absolute_starts, data.session_ids, task)
     masks = _cpu(data.eval_masks).bool()
     _check_same_shape("eval_masks", masks, timestamps, data.session_ids, task)
@@ -73,6 +79,43 @@ def single_task_outputs(data: DataForDecodingStitchEvaluator, task: str) -> Iter
         _unpadded("targets", data.targets, masks, places, data.session_ids, task),
         _time_error(relative, data.absolute_starts),
     )
+
+
+def _whole_windows(data: DataForDecodingStitchEvaluator, task: str) -> WindowOutputs | None:
+    """The outputs of a batch of one recording without padding, on the CPU: as most are, and a third of the work.
+
+    None if the batch is anything else, or if something may be wrong with it.
+    """
+    times, starts, preds, targets = data.timestamps, data.absolute_starts, data.preds, data.targets
+    shape, recordings = times.shape, data.session_ids
+    if not (isinstance(starts, Tensor) and isinstance(preds, Tensor) and isinstance(targets, Tensor)):
+        return None
+    if not (times.is_cpu and starts.is_cpu and preds.is_cpu and targets.is_cpu and data.eval_masks.is_cpu):
+        return None
+    if not (times.dtype in _EXACT_ENOUGH and starts.dtype == torch.float64 and data.eval_masks.dtype == torch.bool):
+        return None
+    if not (len(shape) == 2 and 0 < shape[0] == len(recordings) and starts.shape == shape[:1] and shape[1] > 0):
+        return None
+    if not (preds.shape[:2] == targets.shape[:2] == data.eval_masks.shape == shape):
+        return None
+    if is_half(preds) or is_half(targets) or recordings.count(recordings[0]) < shape[0]:
+        return None
+    if not bool(data.eval_masks.all()):
+        return None
+    times, starts = times.detach(), starts.detach()
+    lowest, highest = (float(end) for end in times.aminmax())
+    time_error = 0.0 if times.dtype == torch.float64 else 0.5 * _EPSILON * max(-lowest, highest)
+    if not (time_error <= LARGEST_TIME_ERROR and math.isfinite(lowest + highest + float(starts.sum()))):
+        return None
+    values = CollectedValues(
+        (starts.unsqueeze(1) + times).flatten(),
+        preds.detach().clone().flatten(0, 1),
+        targets.detach().clone().flatten(0, 1),
+        None,
+        starts.clone(),
+        torch.full(shape[:1], shape[1]),
+    )
+    return WindowOutputs(recordings[0], task, values, time_error)
 
 
 def multi_task_outputs(

@@ -120,7 +120,11 @@ def unmasked_moments(preds: Tensor, target: Tensor, *, error: Elementwise = squa
     both[0].copy_(preds.T)
     both[1].copy_(target.T)
     low, high, means = both.amin(2), both.amax(2), both.mean(2)
-    total = error(both[0], both[1]).sum(1)
+    if error is squared_error:
+        distance = both[0] - both[1]
+        total = torch.bmm(distance.unsqueeze(1), distance.unsqueeze(2)).flatten()
+    else:
+        total = error(both[0], both[1]).sum(1)
     both -= means.unsqueeze(2)
     rest = both.sum(2)
     sides = both.transpose(0, 1)

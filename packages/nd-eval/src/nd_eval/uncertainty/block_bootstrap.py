@@ -18,13 +18,14 @@ from nd_eval.metrics.statistic_metric import AdditiveStatistics, StatisticMetric
 from nd_eval.uncertainty.block_length import Dependence, dependence
 
 # The length of least error of the variance is too short for the right coverage: a longer block leaves less dependence
-# out, and the studentised statistic pays for the fewer blocks. docs/explanation/uncertainty.md has what it gives.
-_LENGTHENING = 5.0
+# out, and the studentised statistic pays for the fewer blocks. Chosen by docs/figures/interval_tuning.py, before the
+# coverage of docs/explanation/uncertainty.md was measured.
+_LENGTHENING = 3.0
 _FEWEST_BLOCKS = 5
 
 # What lasts is looked for among stretches of the time: noise of single times, such as that of spike counts, would hide
 # it, and hiding it makes blocks and standard errors too small. With that the blocks of a score whose times are
-# independent are about a twelfth of the time each, which costs little: Student's t with 11 degrees of freedom.
+# independent are about a twentieth of the time each, which costs little: Student's t with 19 degrees of freedom.
 _STRETCHES = 96
 
 # More units would not make an interval better, only slower.
@@ -75,7 +76,7 @@ def block_bootstrap(
         target: Targets. Shape: (N, ...).
         resamples: Number of resamples R.
         generator: Where the blocks come from.
-        block_length: Times of a block; None for five times the automatic length of the score's own influence, seen
+        block_length: Times of a block; None for three times the automatic length of the score's own influence, seen
             in stretches of a 96th of the time.
     """
     statistics = metric.additive_statistics(preds, target) if isinstance(metric, StatisticMetric) else None
