@@ -75,13 +75,24 @@ class GridRuns:
     def totals(self, values: Tensor) -> Tensor:
         """Sums of each group, (U, C) float64, of values, (N, C), contiguous."""
         columns = values.shape[1]
-        sums = torch.zeros((self.steps, columns), dtype=torch.float64)
         if self.increment == 1:  # runs are slices, rows and columns together
-            for part in self.blocks(columns):
-                _rows(sums, part.step * columns, part.runs, part.step_stride * columns, part.length * columns).add_(
-                    _rows(values, part.place * columns, part.runs, part.place_stride * columns, part.length * columns)
-                )
+            sums = torch.empty((self.steps, columns), dtype=torch.float64)
+            begin, end = self._tiled_by_first()
+            sums[:begin].zero_()
+            sums[end:].zero_()
+            for number, batch in enumerate(self.batches):
+                # What comes first need not be added to zeros.
+                put = Tensor.copy_ if number == 0 and end > begin else Tensor.add_
+                for part in _blocks(batch, columns):
+                    on_steps = _rows(
+                        sums, part.step * columns, part.runs, part.step_stride * columns, part.length * columns
+                    )
+                    given = _rows(
+                        values, part.place * columns, part.runs, part.place_stride * columns, part.length * columns
+                    )
+                    put(on_steps, given)
         else:
+            sums = torch.zeros((self.steps, columns), dtype=torch.float64)
             pairs = _as_pairs(values)
             given = values if pairs is None else pairs
             added = sums if pairs is None else torch.view_as_complex(sums.view(self.steps, -1, 2))
@@ -135,13 +146,14 @@ class GridRuns:
     def blocks(self, columns: int = 1) -> Iterator[RunBatch]:
         """The batches, cut into pieces that fit the cache."""
         for batch in self.batches:
-            at_once = max(1, _BLOCK // (batch.length * columns))
-            for run in range(0, batch.runs, at_once):
-                yield batch._replace(
-                    place=batch.place + run * batch.place_stride,
-                    step=batch.step + run * batch.step_stride,
-                    runs=min(at_once, batch.runs - run),
-                )
+            yield from _blocks(batch, columns)
+
+    def _tiled_by_first(self) -> tuple[int, int]:
+        """The steps that the first batch covers, from one to before another; none if it leaves gaps among them."""
+        first = self.batches[0]
+        if first.runs > 1 and first.step_stride != first.length * self.increment:
+            return 0, 0
+        return first.step, first.step + first.runs * first.length
 
     def _steps_of(self, part: RunBatch) -> Tensor:
         within = torch.arange(0, part.length * self.increment, self.increment)
@@ -155,6 +167,17 @@ class GridRuns:
 
     def _where_taken(self, steps: Tensor) -> Tensor:
         return steps if self.taken is None else steps.index_select(0, self.taken)
+
+
+def _blocks(batch: RunBatch, columns: int) -> Iterator[RunBatch]:
+    """A batch, cut into pieces that fit the cache."""
+    at_once = max(1, _BLOCK // (batch.length * columns))
+    for run in range(0, batch.runs, at_once):
+        yield batch._replace(
+            place=batch.place + run * batch.place_stride,
+            step=batch.step + run * batch.step_stride,
+            runs=min(at_once, batch.runs - run),
+        )
 
 
 def _as_pairs(table: Tensor) -> Tensor | None:

@@ -122,7 +122,7 @@ def unmasked_moments(preds: Tensor, target: Tensor, *, error: Elementwise = squa
     low, high, means = both.amin(2), both.amax(2), both.mean(2)
     if error is squared_error:
         distance = both[0] - both[1]
-        total = torch.bmm(distance.unsqueeze(1), distance.unsqueeze(2)).flatten()
+        total = distance.mul_(distance).sum(1)
     else:
         total = error(both[0], both[1]).sum(1)
     both -= means.unsqueeze(2)

@@ -28,7 +28,7 @@ from nd_eval.metrics.statistic_metric import AdditiveStatistics, StatisticMetric
 
 # Rounding leaves about this share of a sum of squares when a stretch that does not vary is resampled.
 _CONSTANT = 1e-12
-_PIECE = 1 << 16  # numbers
+_PIECE = 1 << 17  # numbers
 
 
 class _MomentsMetric(StatisticMetric):
