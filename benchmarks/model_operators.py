@@ -27,10 +27,11 @@ from nd_models.nn.packing import bounds_of
 from nd_models.nn.products import product
 
 FLASH = "_scaled_dot_product_flash_attention_for_cpu"
+HEAD_PRODUCTS = ("_convolution_pointwise", "_convolution_transpose_pointwise")
 GROUPS = {
-    "matrix products": ("mm", "addmm", "bmm", "linear", "_linear_pointwise"),
+    "matrix products": ("mm", "addmm", "bmm", "linear", "_linear_pointwise", *HEAD_PRODUCTS),
     "attention kernel": (FLASH, f"{FLASH}_backward"),
-    "softmax of blocked attention": ("_softmax",),
+    "softmax of our own attention": ("_softmax", "exp2", "amax", "log2"),
     "random numbers of dropout": ("bernoulli_", "random_", "ge"),
     "layer norm": ("native_layer_norm", "native_layer_norm_backward"),
     "GELU": ("gelu", "gelu_backward"),

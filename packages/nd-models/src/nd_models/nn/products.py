@@ -14,9 +14,9 @@ from torch.nn import functional
 # Below this many multiplications the call itself is what takes time.
 _LEAST_WORK = 1 << 16
 
-_IS_X86 = platform.machine().lower() in ("x86_64", "amd64")
+IS_X86 = platform.machine().lower() in ("x86_64", "amd64")
 # Private, as `torch.compile` calls it; without it everything goes by PyTorch's `linear`.
-_ONEDNN: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if _IS_X86 else None
+_ONEDNN: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if IS_X86 else None
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

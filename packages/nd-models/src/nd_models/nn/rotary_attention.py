@@ -14,6 +14,7 @@ from torch.nn import functional
 from nd_models.nn.dropout import dropped
 from nd_models.nn.fused import is_fusible
 from nd_models.nn.fused_attention import Layout, cross_attention, groups_of_windows, self_attention
+from nd_models.nn.fused_short_attention import Settings, are_short, short_self_attention
 from nd_models.nn.packing import Packing, bounds_of, packing, prefix_lengths
 from nd_models.nn.time_embedding import Rotation, as_rotation, rotate_heads, rotate_pairs
 
@@ -283,12 +284,15 @@ class RotarySelfAttention(nn.Module):
     def _fused(
         self, x: Tensor, turns: Rotation, bounds: list[tuple[int, int]], residual_dropout: float | None
     ) -> Tensor:
+        rows, of_times = x.reshape(-1, x.shape[-1]), turns.of_rows(x.shape[:-1])
+        added = residual_dropout or 0.0, residual_dropout is not None
+        parts = self.norm, self.to_qkv, self.to_out
+        if are_short(bounds, self.heads, self.to_out.in_features):
+            settings = Settings(self.heads, len(bounds), self.rotate_value, of_times, *added, self.norm.eps)
+            return short_self_attention(rows, *parts, settings).view(x.shape)
         groups = groups_of_windows(bounds, bounds, width=self.to_qkv.out_features)
-        of_times = turns.of_rows(x.shape[:-1])
-        arguments = self.heads, self.rotate_value, groups, of_times, of_times
-        layout = Layout(*arguments, residual_dropout or 0.0, residual_dropout is not None)
-        rows = x.reshape(-1, x.shape[-1])
-        return self_attention(rows, self.norm, self.to_qkv, self.to_out, layout).view(x.shape)
+        layout = Layout(self.heads, self.rotate_value, groups, of_times, of_times, *added)
+        return self_attention(rows, *parts, layout).view(x.shape)
 
     def _projected(self, x: Tensor, turns: Rotation) -> tuple[Tensor, Tensor, Tensor]:
         projected = self.to_qkv(self.norm(x))
