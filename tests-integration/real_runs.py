@@ -100,7 +100,8 @@ RUNS = {
         arguments=[
             "--data.unit_dropout={min_units: 60, mode_units: 140, max_units: 190}",
             "--data.eval_step=0.25",
-            "--trainer.max_steps=300",
+            # With 300 the score on valid still rises at the end.
+            "--trainer.max_steps=600",
             "--trainer.val_check_interval=100",
         ],
     ),

@@ -10,6 +10,8 @@ import torch
 from nd_models import MODALITY_REGISTRY, from_pretrained, in_data_units, save_pretrained
 from nd_models.target_scale import checked_target_statistics
 
+pytest.importorskip("safetensors")
+
 STATISTICS = {
     "cursor_velocity_2d": {"mean": [1.5, -2.0], "std": [4.0, 0.5]},
     "cursor_position_2d": {"mean": [3.0], "std": [2.0]},
