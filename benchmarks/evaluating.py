@@ -6,7 +6,9 @@ Run it where both can be imported; without torch_brain only our column is filled
 
 The peer's callbacks are driven through the hooks that Lightning calls (epoch start, batch end, epoch end); what they
 print is kept off the terminal, and logging is a no-op for both. Prints a table of medians and one JSON line a figure.
-Goal: 10 times the peer's speed. Times are those of the process, so other work on the machine does not count.
+Goal: 10 times the peer's speed. Times are those of the process, so other work on the machine does not count, and of one
+thread, whose waits for others would count. The two take turns; a turn begins with a run that is not timed, because an
+epoch is evaluated where memory and caches are as the last one left them, not as another library did.
 """
 
 import argparse
@@ -154,13 +156,13 @@ def peer_multi(data, names):
 def medians(runs, *functions):
     """Median milliseconds of process time of each function, their runs interleaved."""
     taken = [[] for _ in functions]
-    for repeat in range(runs + 1):
+    for _ in range(runs):
         for function, times in zip(functions, taken, strict=True):
             if function is not None:
+                function()
                 start = time.process_time()
                 function()
-                if repeat:
-                    times.append((time.process_time() - start) * 1e3)
+                times.append((time.process_time() - start) * 1e3)
     return [statistics.median(times) if times else None for times in taken]
 
 
@@ -170,6 +172,7 @@ def main():
     parser.add_argument("--profile", choices=["single", "multi"], help="profile ours in place of measuring")
     options = parser.parse_args()
     logging.disable(logging.INFO)
+    torch.set_num_threads(1)
     names = ("cursor_velocity_2d", "phase")
     if peer is None:
         print("torch_brain is not installed here: the peer's column stays empty", file=sys.stderr)

@@ -7,6 +7,8 @@
     python benchmarks/models.py --quick      # few repetitions, no peak memory
 
 Both models hold the same weights and see the same batch, with the dropout that both have by default; they take turns.
+A turn begins with a call that is not timed: training goes from step to step of one model, where memory and caches are
+as the step before left them, not as another library did.
 Prints a table of medians, then JSON lines. "packed" is our model on the same windows without padding, and "ragged" on
 windows of 0.1 to 1 times the longest, against our own padded form. The CUDA row (models_on_cuda.py) needs a GPU.
 On a machine that others use too give --threads 1, because more threads wait for each other, and look at the ratio of
@@ -46,7 +48,7 @@ except ImportError:
     PeerPOYOPlus = None
 
 READOUT = "cursor_velocity_2d"
-BUDGET = 15.0  # seconds for one figure, so that a busy machine makes fewer repetitions and not a longer run
+BUDGET = 25.0  # seconds for one figure, so that a busy machine makes fewer repetitions and not a longer run
 UNITS = 100
 RATE = 8.0
 SAMPLING_RATE = 100.0
@@ -204,13 +206,17 @@ class Taken:
 
 
 def medians(repeats: int, calls: int, functions: Sequence[Callable[[], Any]]) -> list[Taken]:
-    """Median for a call of each; repetitions of `calls` calls take turns, and none begins after `BUDGET`."""
+    """Median for a call of each; repetitions of `calls` calls take turns, and none begins after `BUDGET`.
+
+    A call before each repetition is not timed.
+    """
     times: list[list[tuple[float, float]]] = [[] for _ in functions]
     begin = time.perf_counter()
     for number in range(repeats):
         if number and time.perf_counter() - begin > BUDGET:
             break
         for function, series in zip(functions, times, strict=True):
+            function()
             start, processor = time.perf_counter(), time.process_time()
             for _ in range(calls):
                 function()
