@@ -102,6 +102,7 @@ def compare_attention(windows: int = 32, queries: int = 128, longest: int = 1200
     )
     compiled = torch.compile(flex_attention)
     sdpa, bounds = functional.scaled_dot_product_attention, bounds_of(lengths.tolist())
+    read = torch.empty_like(query)
     ways = {
         "padded, SDPA with a mask": lambda: sdpa(query, key, value, attn_mask=mask),
         "nested tensors (jagged), SDPA": lambda: sdpa(asked, *jagged),
@@ -113,7 +114,8 @@ def compare_attention(windows: int = 32, queries: int = 128, longest: int = 1200
             for row, (a, b) in enumerate(bounds)
         ],
         "window by window, blocked products": lambda: [
-            attend(query[row], flat[0][None, a:b], flat[1][None, a:b]) for row, (a, b) in enumerate(bounds)
+            attend(query[row], flat[0][None, a:b], flat[1][None, a:b], out=read[row])
+            for row, (a, b) in enumerate(bounds)
         ],
     }
     print(f"{windows} windows, {queries} queries each, contexts of {longest // 12} to {longest}, one head of {width}\n")

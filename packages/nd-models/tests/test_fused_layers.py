@@ -7,15 +7,23 @@ import pytest
 import torch
 from torch import nn
 
-from nd_models.nn import FeedForward, RotaryCrossAttention, RotarySelfAttention, RotaryTimeEmbedding, products
+from nd_models.nn import (
+    FeedForward,
+    RotaryCrossAttention,
+    RotarySelfAttention,
+    RotaryTimeEmbedding,
+    products,
+    window_groups,
+)
 from nd_models.nn import blocked_attention as blocked
-from nd_models.nn.blocked_attention import attend, attend_backward
+from nd_models.nn.blocked_attention import Gradients, attend, attend_backward
 from nd_models.nn.dropout import kept, kept_scale
 from nd_models.nn.feedforward import normed_feed_forward
 from nd_models.nn.fused import plain_layers
-from nd_models.nn.fused_attention import groups_of_windows
 from nd_models.nn.packing import bounds_of
 from nd_models.nn.products import add_outer, product
+from nd_models.nn.time_embedding import Rotation
+from nd_models.nn.window_groups import groups_of_windows, parts_of
 
 EMBEDDING = RotaryTimeEmbedding(head_dim=8, rotate_dim=4, t_min=0.05, t_max=2.0)
 
@@ -75,7 +83,8 @@ def test_attention_equals_numpy_in_double_precision(queries, keys, missing, monk
     scores = q @ k.transpose(0, 2, 1) / math.sqrt(8)
     weights = np.exp(scores - scores.max(-1, keepdims=True))
     weights /= weights.sum(-1, keepdims=True)
-    attended, memory = attend(query, key, value)
+    attended = torch.empty_like(query)
+    memory = attend(query, key, value, out=attended)
     np.testing.assert_allclose(attended.numpy(), weights @ v, atol=2e-6)
 
     gradient = torch.randn(attended.shape)
@@ -83,7 +92,8 @@ def test_attention_equals_numpy_in_double_precision(queries, keys, missing, monk
     of_weights = g @ v.transpose(0, 2, 1)
     of_scores = weights * (of_weights - (of_weights * weights).sum(-1, keepdims=True)) / math.sqrt(8)
     overlaps = (gradient * attended).sum(-1)
-    found = attend_backward(gradient, query, key, value, attended, memory, overlaps)
+    found = Gradients(torch.empty_like(query), torch.empty_like(key), torch.empty_like(value))
+    attend_backward(gradient, query, key, value, attended, memory, overlaps, out=found)
     expected = of_scores @ k, of_scores.transpose(0, 2, 1) @ q, weights.transpose(0, 2, 1) @ g
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one.numpy(), other, atol=1e-5)
@@ -119,10 +129,11 @@ def test_feed_forward_drops_what_its_masks_say():
     )
 
 
+@pytest.mark.parametrize("heads", [1, 3])
 @pytest.mark.parametrize("rotate_value", [False, True])
 @pytest.mark.parametrize("residual_dropout", [None, 0.0])
-def test_attention_layers_equal_the_plain_ones(rotate_value, residual_dropout):
-    kwargs = {"dim": 12, "heads": 3, "dim_head": 8, "rotate_value": rotate_value}
+def test_attention_layers_equal_the_plain_ones(heads, rotate_value, residual_dropout):
+    kwargs = {"dim": 12, "heads": heads, "dim_head": 8, "rotate_value": rotate_value}
     cross, own = RotaryCrossAttention(context_dim=10, **kwargs), RotarySelfAttention(**kwargs)
     disturb(cross)
     disturb(own)
@@ -136,6 +147,47 @@ def test_attention_layers_equal_the_plain_ones(rotate_value, residual_dropout):
             again = own(x, turns, residual_dropout=residual_dropout)
         parts = gradients_of(read, x, source, *cross.parameters()) + gradients_of(again, x, *own.parameters())
         results.append([read.detach(), again.detach(), *parts])
+    assert_all_close(*results)
+
+
+@pytest.mark.parametrize("rotate_value", [False, True])
+@pytest.mark.parametrize("is_packed", [False, True])
+@pytest.mark.parametrize("least_scores", [0, 100, 256 * 256])  # all windows in blocks; some; none
+@pytest.mark.parametrize("group", [8 * 40, 1 << 21])
+def test_windows_of_one_head_that_are_projected_together_equal_the_plain_layer(
+    rotate_value, is_packed, least_scores, group, monkeypatch
+):
+    monkeypatch.setattr(blocked, "_LEAST_SCORES", least_scores)
+    monkeypatch.setattr(blocked, "_BLOCK", 5)
+    monkeypatch.setattr(window_groups, "_GROUP", group)
+    layer = RotaryCrossAttention(dim=12, context_dim=10, heads=1, dim_head=8, rotate_value=rotate_value)
+    disturb(layer)
+    lengths = torch.tensor([9, 9, 20, 0, 4, 31, 1])
+    windows, queries, longest = len(lengths), 6, int(lengths.max())
+    mask = torch.arange(longest) < lengths[:, None]
+    x, source = torch.randn(windows, queries, 12), torch.randn(windows, longest, 10)
+    source[~mask] = math.nan  # what padding holds is nobody's business
+    turns, source_turns = EMBEDDING.rotation(torch.rand(windows, queries)), EMBEDDING.rotation(torch.rand(mask.shape))
+    x.requires_grad_()
+    results = []
+    for context in (torch.enable_grad(), plain_layers()):
+        # The plain layers multiply what they do not read by zero.
+        own = torch.where(mask[..., None], source, 0.0).requires_grad_() if results else source.requires_grad_()
+        with context:
+            if is_packed:
+                packed_turns = Rotation(source_turns.cosine_sine[mask])
+                arguments = (
+                    x.flatten(0, 1),
+                    own[mask],
+                    turns.flat(),
+                    packed_turns,
+                    torch.full((windows,), queries),
+                    lengths,
+                )
+                read = layer.forward_varlen(*arguments, residual_dropout=0.0).view(x.shape)
+            else:
+                read = layer(x, own, turns, source_turns, mask, residual_dropout=0.0)
+        results.append([read.detach(), *gradients_of(read, x, own, *layer.parameters())])
     assert_all_close(*results)
 
 
@@ -163,6 +215,22 @@ def test_windows_of_equal_sizes_go_together_up_to_a_limit():
     assert [group.windows for group in ragged] == [2, 1, 1]
     padded = groups_of_windows(bounds_of([4, 4]), [(0, 3), (8, 11)], width=8)
     assert [group.windows for group in padded] == [1, 1]
+
+
+def test_windows_are_projected_together_up_to_a_limit_where_there_is_one_head(monkeypatch):
+    monkeypatch.setattr(window_groups, "_GROUP", 100)
+    groups = groups_of_windows(bounds_of([4] * 4), [(0, 3), (8, 13), (16, 21), (24, 24)], width=10)
+    together = parts_of(groups, heads=1, width=10)
+    assert [len(part.groups) for part in together] == [2, 2]
+    assert [part.first for part in together] == [0, 2]
+    assert together[1].queries == slice(8, 16)
+    assert [len(part.groups) for part in parts_of(groups, heads=2, width=10)] == [1, 1, 1, 1]
+    rows = torch.arange(30.0)[:, None]
+    context = together[0].context_of(rows)
+    assert context[:, 0].tolist() == [0, 1, 2, 8, 9, 10, 11, 12]
+    out = torch.zeros(30, 1)
+    together[0].put_context(context + 100, out)
+    assert out[out != 0].tolist() == [100, 101, 102, 108, 109, 110, 111, 112]
 
 
 def test_single_precision_angles_under_autocast_equal_double_precision():

@@ -3,7 +3,8 @@
 Shapes: S stacks (heads of windows), N queries, M keys, D_h head width.
 """
 
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,31 +20,45 @@ _flash: Any = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_c
 _flash_backward: Any = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu_backward", None)
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-    """softmax(q·k / √D_h)·v, and what `attend_backward` wants to know of it.
+def attend(query: Tensor, key: Tensor, value: Tensor, out: Tensor) -> Tensor:
+    """Write softmax(q·k / √D_h)·v, and give what `attend_backward` wants to know of it.
 
     Args:
         query: Shape: (S, N, D_h), contiguous float32.
-        key: Shape: (S, M, D_h), M at least 1.
-        value: Shape: (S, M, D_h).
+        key: Shape: (S, M, D_h), M at least 1, contiguous.
+        value: Shape: (S, M, D_h), contiguous.
+        out: Where to write what was attended. Shape: (S, N, D_h).
 
     Returns:
-        What was attended, shape (S, N, D_h); and the logarithms of the softmax's denominators, shape (S, N), empty
-        where the softmax is rather computed again.
+        The logarithms of the softmax's denominators, shape (S, N): of base 2, but of base e in small attentions.
     """
     stacks, queries, width = query.shape
     if _is_small(queries, key.shape[1]):
-        read, denominators = _flash(query[None], key[None], value[None])
-        return read[0], denominators[0]
-    attended = torch.empty_like(query)
-    scaled = query * width**-0.5
+        read, small_denominators = _flash(query[None], key[None], value[None])
+        out.copy_(read[0])
+        result: Tensor = small_denominators[0]
+        return result
+    denominators = query.new_empty((stacks, queries))
+    scaled = query * (width**-0.5 / math.log(2))
     for stack in range(stacks):
         across = value[stack].t()
         for first in range(0, queries, _BLOCK):
             block = slice(first, first + _BLOCK)
-            weights = torch.softmax(product(scaled[stack, block], key[stack]), dim=1)
-            attended[stack, block] = product(weights, across)
-    return attended, query.new_empty(0)
+            powers = product(scaled[stack, block], key[stack])
+            highest = powers.amax(1, keepdim=True)
+            torch.exp2(powers.sub_(highest), out=powers)
+            sums = powers.sum(1, keepdim=True)
+            torch.div(product(powers, across), sums, out=out[stack, block])
+            torch.add(highest[:, 0], sums[:, 0].log2(), out=denominators[stack, block])
+    return denominators
+
+
+class Gradients(NamedTuple):
+    """Where `attend_backward` writes, in the shapes of query, key and value; all contiguous stack by stack."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
 
 
 def attend_backward(
@@ -54,43 +69,49 @@ def attend_backward(
     attended: Tensor,
     denominators: Tensor,
     overlaps: Tensor,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of `attend` in query, key and value.
+    out: Gradients,
+) -> None:
+    """Write the gradients of `attend` in query, key and value.
+
+    Keys ask queries here, so that denominators and overlaps, which belong to queries, are biases of the products, and
+    the gradients of keys and values come out in rows.
 
     Args:
         gradient: Of what was attended. Shape: (S, N, D_h), contiguous.
         query: As `attend` took it.
         key: As `attend` took it.
         value: As `attend` took it.
-        attended: What `attend` gave; read in small attentions only.
+        attended: What `attend` wrote; read in small attentions only.
         denominators: What `attend` gave.
-        overlaps: Scalar products of `gradient` and `attended`, query by query. Shape: (S, N).
-
-    Returns:
-        In the shapes of query, key and value.
+        overlaps: Scalar products of `gradient` and what was attended, query by query. Shape: (S, N).
+        out: Where to write.
     """
     stacks, queries, width = query.shape
     if _is_small(queries, key.shape[1]):
-        gradients = _flash_backward(
-            gradient[None], query[None], key[None], value[None], attended[None], denominators[None], 0.0, False
-        )
-        return gradients[0][0], gradients[1][0], gradients[2][0]
-    of_query = torch.empty_like(query)
-    # Across, because the first factor of a product is copied in another order, and the block is the smaller one.
-    of_key = torch.zeros((stacks, width, key.shape[1]), dtype=key.dtype, device=key.device)
-    of_value = torch.zeros_like(of_key)
+        forward = query[None], key[None], value[None], attended[None], denominators[None]
+        for found, place in zip(_flash_backward(gradient[None], *forward, 0.0, False), out, strict=True):
+            place.copy_(found[0])
+        return
     scale = width**-0.5
-    scaled = query * scale
+    scaled, asked = query * scale, query * (scale / math.log(2))
+    less_denominators, less_overlaps = -denominators, -overlaps
     for stack in range(stacks):
+        keys, values = key[stack], value[stack]
         for first in range(0, queries, _BLOCK):
             block = slice(first, first + _BLOCK)
-            asked, wanted = scaled[stack, block], gradient[stack, block]
-            weights = torch.softmax(product(asked, key[stack]), dim=1)
-            of_value[stack] += product(wanted.t(), weights.t())
-            of_scores = product(wanted, value[stack]).sub_(overlaps[stack, block, None]).mul_(weights)
-            torch.mul(product(of_scores, key[stack].t()), scale, out=of_query[stack, block])
-            of_key[stack] += product(asked.t(), of_scores.t())
-    return of_query, of_key.transpose(1, 2).contiguous(), of_value.transpose(1, 2).contiguous()
+            wanted = gradient[stack, block]
+            weights = product(keys, asked[stack, block], less_denominators[stack, block])
+            torch.exp2(weights, out=weights)
+            of_value = product(weights, wanted.t())
+            of_scores = weights.mul_(product(values, wanted, less_overlaps[stack, block]))
+            # Across, because the first factor of a product is copied in another order, and keys are the smaller one.
+            torch.mul(product(keys.t(), of_scores.t()).t(), scale, out=out.query[stack, block])
+            of_key = product(of_scores, scaled[stack, block].t())
+            if first == 0:
+                out.key[stack], out.value[stack] = of_key, of_value
+            else:
+                out.key[stack] += of_key
+                out.value[stack] += of_value
 
 
 def _is_small(queries: int, keys: int) -> bool:

@@ -1,10 +1,12 @@
 """A whole rotary attention layer on CPU, from the layer norms to the sum with the input.
 
 It goes window by window (or some short windows of equal sizes at once), so that padding is never computed, what lies
-between fits into the cache, and only input and result of the attention are kept for going back.
+between fits into the cache, and only input and result of the attention are kept for going back. Several windows are
+projected together where there is one head.
 
 Shapes: T_q and T_c rows (tokens of all windows, queries and context), D width, H heads, D_h head width, R pairs of
-channels that turn; within a group of windows G windows of N_q queries and N_c context tokens.
+channels that turn; within a group of windows G windows of N_q queries and N_c context tokens; of the groups that are
+projected together P_q and P_c rows.
 """
 
 from collections.abc import Sequence
@@ -13,53 +15,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from nd_models.nn.blocked_attention import attend, attend_backward
+from nd_models.nn.blocked_attention import Gradients, attend, attend_backward
 from nd_models.nn.dropout import kept, kept_scale
 from nd_models.nn.fused import differentiable_once
 from nd_models.nn.products import add_outer, product
+from nd_models.nn.window_groups import Group, Part, parts_of
 
 _norm_backward = torch.ops.aten.native_layer_norm_backward
-
-# Windows are taken together up to so many numbers of their projections: 8 MB.
-_GROUP = 1 << 21
-
-
-class Group(NamedTuple):
-    """Windows of equal sizes that follow each other.
-
-    Attributes:
-        windows: How many, G.
-        queries: Rows of their queries.
-        context: Rows of their context.
-    """
-
-    windows: int
-    queries: slice
-    context: slice
-
-
-def groups_of_windows(
-    query_bounds: Sequence[tuple[int, int]], context_bounds: Sequence[tuple[int, int]], *, width: int
-) -> list[Group]:
-    """Put windows together that have as many queries and context tokens as the window before, without a gap.
-
-    Args:
-        query_bounds: First row of each window's queries, and the row behind the last.
-        context_bounds: The same for its context.
-        width: Numbers that the projections of one row have.
-    """
-    groups: list[Group] = []
-    for (first_query, end_query), (first, end) in zip(query_bounds, context_bounds, strict=True):
-        if groups:
-            windows, queries, context = groups[-1]
-            sizes = ((queries.stop - queries.start) // windows, (context.stop - context.start) // windows)
-            follows = (queries.stop, context.stop) == (first_query, first)
-            rows = max(end_query - queries.start, end - context.start)
-            if follows and sizes == (end_query - first_query, end - first) and rows * width <= _GROUP:
-                groups[-1] = Group(windows + 1, slice(queries.start, end_query), slice(context.start, end))
-                continue
-        groups.append(Group(1, slice(first_query, end_query), slice(first, end)))
-    return groups
 
 
 class Layout(NamedTuple):
@@ -120,11 +82,12 @@ class _SelfAttention(torch.autograd.Function):
         norm = _Norm(norm_weight, norm_bias, eps)
         saved = _Saved.empty(x, to_out, layout)
         result = torch.zeros_like(x, memory_format=torch.contiguous_format)
-        for group in layout.groups:
-            projected = product(norm(x[group.queries]), to_qkv)
-            query, key, value = _turned(projected, group.windows, layout, group.queries, 3)
-            saved.attend(group, query, key, value, layout)
-            _write_result(result, x, saved, group.queries, to_out, out_bias, layout)
+        turning = (True, True, layout.rotate_value)
+        for part in parts_of(layout.groups, layout.heads, width=to_qkv.shape[0]):
+            projected = product(norm(x[part.queries]), to_qkv)
+            query, key, value = _turned(projected, part.windows, layout, layout.query_turns[part.queries], turning)
+            saved.attend(part, query, key, value, layout)
+            _write_result(result, x, saved, part.queries, to_out, out_bias, layout)
         context.save_for_backward(x, norm_weight, norm_bias, to_qkv, to_out, saved.attended, saved.kept)
         context.denominators = saved.denominators
         context.settings = eps, layout
@@ -141,16 +104,17 @@ class _SelfAttention(torch.autograd.Function):
         wanted = context.needs_input_grad
         of_x = torch.zeros_like(gradient)
         of_qkv, of_out, of_bias = torch.zeros_like(to_qkv), torch.zeros_like(to_out), gradient.new_zeros(x.shape[1])
-        for number, group in enumerate(layout.groups):
-            rows = group.queries
-            normed = norm(x[rows])
-            query, key, value = _turned(product(normed, to_qkv), group.windows, layout, rows, 3)
+        turning = (True, True, layout.rotate_value)
+        for part in parts_of(layout.groups, layout.heads, width=to_qkv.shape[0]):
+            rows, windows = part.queries, part.windows
+            normed, turns = norm(x[rows]), layout.query_turns[rows]
+            query, key, value = _turned(product(normed, to_qkv), windows, layout, turns, turning)
             of_read = saved.backward_of_result(gradient, rows, to_out, of_out, of_bias, layout, wanted[4])
-            parts = saved.attend_backward(number, group, of_read, query, key, value, layout)
-            of_projected = _turned_back(parts, group.windows, layout, rows, 3 if layout.rotate_value else 2)
+            of_stacks = saved.attend_backward(part, of_read, query, key, value, layout)
+            of_projected = _turned_back(of_stacks, windows, layout, turns, turning)
             if wanted[3]:
                 add_outer(of_qkv, of_projected, normed)
-            norm.backward(product(of_projected, to_qkv.t()), of_x[rows])
+            of_x[rows] = norm.backward(product(of_projected, to_qkv.t()))
             if layout.residual:
                 of_x[rows] += gradient[rows]
         found = (of_x, norm.of_weight, norm.of_bias, of_qkv, of_out, of_bias)
@@ -178,13 +142,14 @@ class _CrossAttention(torch.autograd.Function):
         norm, source_norm = _Norm(norm_weight, norm_bias, eps), _Norm(source_norm_weight, source_norm_bias, source_eps)
         saved = _Saved.empty(x, to_out, layout)
         result = torch.zeros_like(x, memory_format=torch.contiguous_format)
-        for group in layout.groups:
-            projected = product(norm(x[group.queries]), to_q)
-            (query,) = _turned(projected, group.windows, layout, group.queries, 1)
-            key_value = product(source_norm(source[group.context]), to_kv)
-            key, value = _turned(key_value, group.windows, layout, group.context, 2)
-            saved.attend(group, query, key, value, layout)
-            _write_result(result, x, saved, group.queries, to_out, out_bias, layout)
+        for part in parts_of(layout.groups, layout.heads, width=max(to_q.shape[0], to_kv.shape[0])):
+            projected = product(norm(x[part.queries]), to_q)
+            (query,) = _turned(projected, part.windows, layout, layout.query_turns[part.queries], (True,))
+            projected = product(source_norm(part.context_of(source)), to_kv)
+            turns = part.context_of(layout.context_turns)
+            key, value = _turned(projected, part.windows, layout, turns, (True, layout.rotate_value))
+            saved.attend(part, query, key, value, layout)
+            _write_result(result, x, saved, part.queries, to_out, out_bias, layout)
         context.save_for_backward(
             x,
             source,
@@ -214,23 +179,25 @@ class _CrossAttention(torch.autograd.Function):
         of_x, of_source = torch.zeros_like(gradient), torch.zeros_like(source, memory_format=torch.contiguous_format)
         of_q, of_kv, of_out = (torch.zeros_like(weight) for weight in (to_q, to_kv, to_out))
         of_bias = gradient.new_zeros(x.shape[1])
-        for number, group in enumerate(layout.groups):
-            normed, source_normed = norm(x[group.queries]), source_norm(source[group.context])
-            (query,) = _turned(product(normed, to_q), group.windows, layout, group.queries, 1)
-            key, value = _turned(product(source_normed, to_kv), group.windows, layout, group.context, 2)
-            of_read = saved.backward_of_result(gradient, group.queries, to_out, of_out, of_bias, layout, wanted[8])
-            of_query, *parts = saved.attend_backward(number, group, of_read, query, key, value, layout)
-            turning = 2 if layout.rotate_value else 1
-            of_key_value = _turned_back(parts, group.windows, layout, group.context, turning, of_context=True)
-            of_projected = _turned_back([of_query], group.windows, layout, group.queries, 1)
+        turning = (True, layout.rotate_value)
+        for part in parts_of(layout.groups, layout.heads, width=max(to_q.shape[0], to_kv.shape[0])):
+            rows, windows = part.queries, part.windows
+            normed, source_normed = norm(x[rows]), source_norm(part.context_of(source))
+            turns, source_turns = layout.query_turns[rows], part.context_of(layout.context_turns)
+            (query,) = _turned(product(normed, to_q), windows, layout, turns, (True,))
+            key, value = _turned(product(source_normed, to_kv), windows, layout, source_turns, turning)
+            of_read = saved.backward_of_result(gradient, rows, to_out, of_out, of_bias, layout, wanted[8])
+            of_query, *of_stacks = saved.attend_backward(part, of_read, query, key, value, layout)
+            of_projected = _turned_back([of_query], windows, layout, turns, (True,))
+            of_key_value = _turned_back(of_stacks, windows, layout, source_turns, turning)
             if wanted[6]:
                 add_outer(of_q, of_projected, normed)
             if wanted[7]:
                 add_outer(of_kv, of_key_value, source_normed)
-            norm.backward(product(of_projected, to_q.t()), of_x[group.queries])
-            source_norm.backward(product(of_key_value, to_kv.t()), of_source[group.context])
+            of_x[rows] = norm.backward(product(of_projected, to_q.t()))
+            part.put_context(source_norm.backward(product(of_key_value, to_kv.t())), of_source)
             if layout.residual:
-                of_x[group.queries] += gradient[group.queries]
+                of_x[rows] += gradient[rows]
         of_norms = (norm.of_weight, norm.of_bias, source_norm.of_weight, source_norm.of_bias)
         found = (of_x, of_source, *of_norms, of_q, of_kv, of_out, of_bias)
         return (*(value if asked else None for value, asked in zip(found, wanted, strict=False)), None, None, None)
@@ -248,14 +215,15 @@ class _Norm:
         normed, *self._statistics = torch.native_layer_norm(rows, self.weight.shape, self.weight, self.bias, self.eps)
         return normed
 
-    def backward(self, gradient: Tensor, of_rows: Tensor) -> None:
-        """Write the gradient of the rows of the last call, and add up those of weight and bias."""
+    def backward(self, gradient: Tensor) -> Tensor:
+        """The gradient of the rows of the last call. Adds up those of weight and bias."""
         found, of_weight, of_bias = _norm_backward(
             gradient, self._rows, self.weight.shape, *self._statistics, self.weight, self.bias, [True, True, True]
         )
-        of_rows.copy_(found)
         self.of_weight += of_weight
         self.of_bias += of_bias
+        result: Tensor = found
+        return result
 
 
 class _Saved:
@@ -271,17 +239,19 @@ class _Saved:
         kept_channels = kept(x.shape, layout.dropout) if layout.dropout else None
         return cls(x.new_empty((x.shape[0], to_out.shape[1])), [], kept_channels)
 
-    def attend(self, group: Group, query: Tensor, key: Tensor, value: Tensor, layout: Layout) -> None:
-        if key.shape[1] == 0 or query.shape[1] == 0:
-            self.attended[group.queries] = 0.0
-            self.denominators.append(None)
-            return
-        read, denominators = attend(query, key, value)
-        self.denominators.append(denominators)
+    def attend(self, part: Part, query: Tensor, key: Tensor, value: Tensor, layout: Layout) -> None:
+        stacks = torch.empty_like(query)
+        for _, (asked, read, keys, values) in part.spread([query, stacks], [key, value]):
+            if asked.shape[1] == 0 or keys.shape[1] == 0:
+                read.zero_()
+                self.denominators.append(None)
+            else:
+                self.denominators.append(attend(asked, keys, values, out=read))
         # Back to rows of all heads, and back at the query's time.
-        by_head = read.view(layout.heads, group.windows, *read.shape[1:]).permute(1, 2, 0, 3)
-        rows = self.attended[group.queries].view(by_head.shape)
-        _turn(by_head, _of_windows(layout.query_turns[group.queries].conj(), group.windows), layout.rotate_value, rows)
+        by_head = stacks.view(layout.heads, part.windows, *stacks.shape[1:]).permute(1, 2, 0, 3)
+        rows = self.attended[part.queries].view(by_head.shape)
+        turns = layout.query_turns[part.queries].conj()
+        _turn(by_head, _of_windows(turns, part.windows), layout.rotate_value, rows)
 
     def backward_of_result(
         self,
@@ -303,29 +273,30 @@ class _Saved:
         return product(of_result, to_out.t())
 
     def attend_backward(
-        self,
-        number: int,
-        group: Group,
-        of_read: Tensor,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        layout: Layout,
-    ) -> list[Tensor]:
-        """The gradients of the turned query, key and value, each (H·G, N, D_h)."""
-        denominators = self.denominators[number]
-        if denominators is None:
-            return [torch.zeros_like(query), torch.zeros_like(key), torch.zeros_like(value)]
-        windows, heads, width = group.windows, layout.heads, query.shape[-1]
-        by_head = of_read.view(windows, -1, heads, width).permute(2, 0, 1, 3)
-        attended = self.attended[group.queries].view(windows, -1, heads, width).permute(2, 0, 1, 3)
+        self, part: Part, of_read: Tensor, query: Tensor, key: Tensor, value: Tensor, layout: Layout
+    ) -> Gradients:
+        """The gradients of the turned query, key and value, each (H·G, P / G, D_h)."""
+        shape = (part.windows, -1, layout.heads, query.shape[-1])
+        by_head = of_read.view(shape).permute(2, 0, 1, 3)
+        attended = self.attended[part.queries].view(shape).permute(2, 0, 1, 3)
         # Turning leaves scalar products as they are.
-        overlaps = (by_head * attended).sum(-1).view(heads * windows, -1)
-        turns = _of_windows(layout.query_turns[group.queries], windows).permute(2, 0, 1, 3)
+        overlaps = (by_head * attended).sum(-1).view(query.shape[:2])
+        turns = _of_windows(layout.query_turns[part.queries], part.windows).permute(2, 0, 1, 3)
         of_stacks, stacks = torch.empty_like(query), torch.empty_like(query)
         _turn(by_head, turns, layout.rotate_value, of_stacks.view(by_head.shape))
         _turn(attended, turns, layout.rotate_value, stacks.view(by_head.shape))
-        return list(attend_backward(of_stacks, query, key, value, stacks, denominators, overlaps))
+        found = Gradients(torch.empty_like(query), torch.empty_like(key), torch.empty_like(value))
+        of_queries, of_context = [query, of_stacks, stacks, overlaps, found.query], [key, value, *found[1:]]
+        for number, views in part.spread(of_queries, of_context):
+            asked, wanted, read, overlap, of_query, keys, values, of_key, of_value = views
+            denominators = self.denominators[number]
+            out = Gradients(of_query, of_key, of_value)
+            if denominators is not None:
+                attend_backward(wanted, asked, keys, values, read, denominators, overlap, out)
+                continue
+            for place in out:
+                place.zero_()
+        return found
 
 
 def _write_result(
@@ -340,38 +311,32 @@ def _write_result(
         result[rows] = added
 
 
-def _turned(projected: Tensor, windows: int, layout: Layout, rows: slice, parts: int) -> list[Tensor]:
-    """Projected rows as stacks (H·G, N, D_h) of each part (query, key, value), turned by the times of the rows."""
-    heads = layout.heads
+def _turned(
+    projected: Tensor, windows: int, layout: Layout, turns: Tensor, turning: tuple[bool, ...]
+) -> tuple[Tensor, ...]:
+    """Projected rows as stacks (H·G, N, D_h) of each projection (query, key, value); the first ones are turned."""
+    heads, parts = layout.heads, len(turning)
     tokens, width = projected.shape[0] // windows, projected.shape[1] // (parts * heads)
     by_head = projected.view(windows, tokens, parts * heads, width).permute(2, 0, 1, 3)
     stacks = projected.new_empty(by_head.shape)
-    turns = (layout.context_turns if parts == 2 else layout.query_turns)[rows]
-    turning = parts * heads if layout.rotate_value or parts == 1 else (parts - 1) * heads
-    across = _of_windows(turns, windows).permute(2, 0, 1, 3)
-    _turn(by_head[:turning], across, True, stacks[:turning])
-    if turning < len(stacks):
-        stacks[turning:] = by_head[turning:]
-    return [part.view(heads * windows, tokens, width) for part in stacks.chunk(parts)]
+    turned = sum(turning) * heads
+    _turn(by_head[:turned], _of_windows(turns, windows).permute(2, 0, 1, 3), True, stacks[:turned])
+    if turned < len(stacks):
+        stacks[turned:] = by_head[turned:]
+    return tuple(part.view(heads * windows, tokens, width) for part in stacks.chunk(parts))
 
 
 def _turned_back(
-    parts: Sequence[Tensor],
-    windows: int,
-    layout: Layout,
-    rows: slice,
-    turning: int,
-    *,
-    of_context: bool = False,
+    of_stacks: Sequence[Tensor], windows: int, layout: Layout, turns: Tensor, turning: tuple[bool, ...]
 ) -> Tensor:
-    """Gradients of stacks as the gradient of projected rows, turned back; the first `turning` parts were turned."""
-    heads, (_, tokens, width) = layout.heads, parts[0].shape
-    projected = parts[0].new_empty((windows, tokens, len(parts), heads, width))
-    turns = _of_windows((layout.context_turns if of_context else layout.query_turns)[rows].conj(), windows)
-    for number, part in enumerate(parts):
-        by_head = part.reshape(heads, windows, tokens, width).permute(1, 2, 0, 3)
-        _turn(by_head, turns, number < turning, projected[:, :, number])
-    return projected.view(windows * tokens, len(parts) * heads * width)
+    """Gradients of stacks as the gradient of projected rows, turned back where the projection was turned."""
+    heads, (_, tokens, width) = layout.heads, of_stacks[0].shape
+    projected = of_stacks[0].new_empty((windows, tokens, len(of_stacks), heads, width))
+    back = _of_windows(turns.conj(), windows)
+    for number, (stacks, was_turned) in enumerate(zip(of_stacks, turning, strict=True)):
+        by_head = stacks.view(heads, windows, tokens, width).permute(1, 2, 0, 3)
+        _turn(by_head, back, was_turned, projected[:, :, number])
+    return projected.view(windows * tokens, len(of_stacks) * heads * width)
 
 
 def _of_windows(turns: Tensor, windows: int) -> Tensor:

@@ -13,10 +13,11 @@ from torch.nn import functional
 
 from nd_models.nn.dropout import dropped
 from nd_models.nn.fused import is_fusible
-from nd_models.nn.fused_attention import Layout, cross_attention, groups_of_windows, self_attention
+from nd_models.nn.fused_attention import Layout, cross_attention, self_attention
 from nd_models.nn.fused_short_attention import Settings, are_short, short_self_attention
 from nd_models.nn.packing import Packing, bounds_of, packing, prefix_lengths
 from nd_models.nn.time_embedding import Rotation, as_rotation, rotate_heads, rotate_pairs
+from nd_models.nn.window_groups import groups_of_windows
 
 _varlen_attention: Any = None
 if torch.cuda.is_available():  # where it is of use: it takes longer to import than all of this package
