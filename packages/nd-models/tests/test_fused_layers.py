@@ -153,13 +153,13 @@ def test_attention_layers_equal_the_plain_ones(heads, rotate_value, residual_dro
 @pytest.mark.parametrize("rotate_value", [False, True])
 @pytest.mark.parametrize("is_packed", [False, True])
 @pytest.mark.parametrize("least_scores", [0, 100, 256 * 256])  # all windows in blocks; some; none
-@pytest.mark.parametrize("group", [8 * 40, 1 << 21])
+@pytest.mark.parametrize("part", [16 * 40, 1 << 20])
 def test_windows_of_one_head_that_are_projected_together_equal_the_plain_layer(
-    rotate_value, is_packed, least_scores, group, monkeypatch
+    rotate_value, is_packed, least_scores, part, monkeypatch
 ):
     monkeypatch.setattr(blocked, "_LEAST_SCORES", least_scores)
     monkeypatch.setattr(blocked, "_BLOCK", 5)
-    monkeypatch.setattr(window_groups, "_GROUP", group)
+    monkeypatch.setattr(window_groups, "_PART", part)
     layer = RotaryCrossAttention(dim=12, context_dim=10, heads=1, dim_head=8, rotate_value=rotate_value)
     disturb(layer)
     lengths = torch.tensor([9, 9, 20, 0, 4, 31, 1])
@@ -218,7 +218,7 @@ def test_windows_of_equal_sizes_go_together_up_to_a_limit():
 
 
 def test_windows_are_projected_together_up_to_a_limit_where_there_is_one_head(monkeypatch):
-    monkeypatch.setattr(window_groups, "_GROUP", 100)
+    monkeypatch.setattr(window_groups, "_PART", 100)
     groups = groups_of_windows(bounds_of([4] * 4), [(0, 3), (8, 13), (16, 21), (24, 24)], width=10)
     together = parts_of(groups, heads=1, width=10)
     assert [len(part.groups) for part in together] == [2, 2]

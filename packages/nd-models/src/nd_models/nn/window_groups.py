@@ -10,8 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# Windows are taken together up to so many numbers of their projections: 8 MB.
+# Windows are taken together up to so many numbers of their projections: 8 MB; other groups only projected together: 4 MB.
 _GROUP = 1 << 21
+_PART = 1 << 20
 
 
 class Group(NamedTuple):
@@ -116,7 +117,7 @@ def parts_of(groups: Sequence[Group], heads: int, *, width: int) -> list[Part]:
     for number, group in enumerate(groups):
         longest = max(_length(group.queries), _length(group.context))
         follows = bool(parts) and parts[-1].queries.stop == group.queries.start
-        if heads == 1 and follows and (rows + longest) * width <= _GROUP:
+        if heads == 1 and follows and (rows + longest) * width <= _PART:
             parts[-1].groups.append(group)
             rows += longest
         else:
