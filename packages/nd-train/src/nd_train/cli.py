@@ -10,6 +10,7 @@ from typing import Any
 from nd_train.__about__ import __version__
 from nd_train.commands.command_help import overview
 from nd_train.commands.usage_errors import UsageError
+from nd_train.freed_memory import keep_freed_memory
 
 USER_ERRORS = (ValueError, KeyError, TypeError, FileNotFoundError, FileExistsError, PermissionError)
 
@@ -36,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 where all went well, 1 for an error, 2 for words that make no sense.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:  # the process is ours
+        keep_freed_memory()
     debug = "--debug" in given
     given = [argument for argument in given if argument != "--debug"]
     if not given or given[0] in ("-h", "--help", "help"):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# Windows are taken together up to so many numbers of their projections: 8 MB; other groups only projected together: 4 MB.
+# Numbers of the projections of windows that go together, 8 MB, and of groups that are only projected together, 4 MB.
 _GROUP = 1 << 21
 _PART = 1 << 20
 
