@@ -5,7 +5,6 @@ Shape legend: ``B`` windows, ``N_out`` output times of a window (padded), ``M`` 
 
 from __future__ import annotations
 
-import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any, Generic, Self, TypeVar
@@ -17,6 +16,7 @@ from nd_eval.accumulator import StitchingAccumulator
 from nd_eval.class_range import check_classes
 from nd_eval.evaluation_result import EvaluationResult
 from nd_eval.evaluator_data import DataForDecodingStitchEvaluator, DataForMultiTaskDecodingStitchEvaluator
+from nd_eval.known_name import did_you_mean
 from nd_eval.metrics.metric_table import build_metric
 from nd_eval.scoring import MetricsByRecording, default_metrics, score_traces
 from nd_eval.window_outputs import WindowOutputs, multi_task_outputs, single_task_outputs
@@ -101,8 +101,7 @@ class _StitchEvaluation(ABC, Generic[Batch]):
         if known is None or recording in known:
             return
         listed = sorted(known)
-        close = difflib.get_close_matches(recording, listed, n=1)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        hint = did_you_mean(recording, listed)
         shown = ", ".join(map(repr, listed[:10])) + (f", … ({len(listed)} in all)" if len(listed) > 10 else "")
         raise ValueError(f"recording {recording!r} is not among those to evaluate{hint}; they are {shown or 'none'}")
 

@@ -6,6 +6,12 @@ import difflib
 from collections.abc import Iterable
 
 
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """The nearest of the names, as words for an error's message with a space before them; nothing if none is near."""
+    close = difflib.get_close_matches(name, list(names), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
 def known_name(name: str, names: Iterable[str], kind: str) -> str:
     """The name, if it is among the names.
 
@@ -19,7 +25,7 @@ def known_name(name: str, names: Iterable[str], kind: str) -> str:
     """
     names = list(names)
     if name not in names:
-        close = difflib.get_close_matches(name, names, n=1)
-        nearest = f" (did you mean {close[0]!r}?)" if close else ""
-        raise KeyError(f"there is no {kind} {name!r}{nearest}; there are {', '.join(names) or 'none'}")
+        raise KeyError(
+            f"there is no {kind} {name!r}{did_you_mean(name, names)}; there are {', '.join(names) or 'none'}"
+        )
     return name

@@ -5,7 +5,6 @@ Shape legend: ``B`` windows, ``N_out`` output times of a window (padded), ``M`` 
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from nd_eval.collected_values import (
     time_error_of,
 )
 from nd_eval.evaluator_data import DataForDecodingStitchEvaluator, DataForMultiTaskDecodingStitchEvaluator
+from nd_eval.known_name import did_you_mean
 
 _CPU = torch.device("cpu")
 _EXACT_ENOUGH = (torch.float32, torch.float64)
@@ -341,8 +341,7 @@ def _check_tasks(data: DataForMultiTaskDecodingStitchEvaluator, task_ids: Mappin
     named = [(data.session_ids[window], task) for window, preds in enumerate(data.preds) for task in preds]
     for recording, task in [*named, *((data.session_ids[0], task) for task in data.targets if data.session_ids)]:
         if task not in task_ids:
-            close = difflib.get_close_matches(task, list(task_ids), n=1)
-            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            hint = did_you_mean(task, task_ids)
             raise ValueError(f"recording {recording!r}: unknown task {task!r}{hint}; known are {', '.join(task_ids)}")
 
 

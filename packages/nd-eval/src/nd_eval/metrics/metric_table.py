@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -10,6 +9,7 @@ from typing import Any, Literal
 
 import torchmetrics
 
+from nd_eval.known_name import did_you_mean
 from nd_eval.metrics.circular_metrics import CircularCorrelation, CircularError
 from nd_eval.metrics.classification_metrics import Accuracy, BalancedAccuracy, F1Score
 from nd_eval.metrics.count_metrics import BitsPerSpike, PoissonPseudoR2
@@ -217,7 +217,7 @@ def build_metric(name: str, *, num_outputs: int | None = None, num_classes: int 
         R2Score()
     """
     if name not in METRICS:
-        raise KeyError(f"there is no metric {name!r}{_nearest(name, METRICS)}; known are {', '.join(METRICS)}")
+        raise KeyError(f"there is no metric {name!r}{did_you_mean(name, METRICS)}; known are {', '.join(METRICS)}")
     return METRICS[name].build(num_outputs, 2 if num_classes == 1 else num_classes)
 
 
@@ -242,7 +242,7 @@ def metric_name_from_target(target: str, settings: Mapping[str, Any] | None = No
     if module not in _TORCHMETRICS_MODULES or class_name not in _TORCHMETRICS_NAMES:
         known = ", ".join(f"torchmetrics.{name}" for name in _TORCHMETRICS_NAMES)
         raise KeyError(
-            f"no metric of the table stands for {target!r}{_nearest(class_name, _TORCHMETRICS_NAMES)}; known are "
+            f"no metric of the table stands for {target!r}{did_you_mean(class_name, _TORCHMETRICS_NAMES)}; known are "
             f"{known}; or give a name of the table: {', '.join(METRICS)}"
         )
     name = _TORCHMETRICS_NAMES[class_name]
@@ -256,8 +256,3 @@ def metric_name_from_target(target: str, settings: Mapping[str, Any] | None = No
         if f1_of_two or not plain:
             raise ValueError(f"{target} with {key}={value!r} has no counterpart in the table: {', '.join(METRICS)}")
     return name
-
-
-def _nearest(name: str, known: Mapping[str, object]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
