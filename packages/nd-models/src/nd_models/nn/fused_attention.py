@@ -19,7 +19,7 @@ from nd_models.nn.blocked_attention import Gradients, attend, attend_backward
 from nd_models.nn.dropout import kept, kept_scale
 from nd_models.nn.fused import differentiable_once
 from nd_models.nn.products import add_outer, product
-from nd_models.nn.window_groups import Group, Part, parts_of
+from nd_models.nn.window_groups import Part
 
 _norm_backward = torch.ops.aten.native_layer_norm_backward
 
@@ -29,7 +29,7 @@ class Layout(NamedTuple):
 
     heads: int
     rotate_value: bool
-    groups: list[Group]
+    parts: list[Part]
     query_turns: Tensor
     """Shape: (T_q, R), complex."""
     context_turns: Tensor
@@ -83,7 +83,7 @@ class _SelfAttention(torch.autograd.Function):
         saved = _Saved.empty(x, to_out, layout)
         result = torch.zeros_like(x, memory_format=torch.contiguous_format)
         turning = (True, True, layout.rotate_value)
-        for part in parts_of(layout.groups, layout.heads, width=to_qkv.shape[0]):
+        for part in layout.parts:
             projected = product(norm(x[part.queries]), to_qkv)
             query, key, value = _turned(projected, part.windows, layout, layout.query_turns[part.queries], turning)
             saved.attend(part, query, key, value, layout)
@@ -105,7 +105,7 @@ class _SelfAttention(torch.autograd.Function):
         of_x = torch.zeros_like(gradient)
         of_qkv, of_out, of_bias = torch.zeros_like(to_qkv), torch.zeros_like(to_out), gradient.new_zeros(x.shape[1])
         turning = (True, True, layout.rotate_value)
-        for part in parts_of(layout.groups, layout.heads, width=to_qkv.shape[0]):
+        for part in layout.parts:
             rows, windows = part.queries, part.windows
             normed, turns = norm(x[rows]), layout.query_turns[rows]
             query, key, value = _turned(product(normed, to_qkv), windows, layout, turns, turning)
@@ -142,7 +142,7 @@ class _CrossAttention(torch.autograd.Function):
         norm, source_norm = _Norm(norm_weight, norm_bias, eps), _Norm(source_norm_weight, source_norm_bias, source_eps)
         saved = _Saved.empty(x, to_out, layout)
         result = torch.zeros_like(x, memory_format=torch.contiguous_format)
-        for part in parts_of(layout.groups, layout.heads, width=max(to_q.shape[0], to_kv.shape[0])):
+        for part in layout.parts:
             projected = product(norm(x[part.queries]), to_q)
             (query,) = _turned(projected, part.windows, layout, layout.query_turns[part.queries], (True,))
             projected = product(source_norm(part.context_of(source)), to_kv)
@@ -180,7 +180,7 @@ class _CrossAttention(torch.autograd.Function):
         of_q, of_kv, of_out = (torch.zeros_like(weight) for weight in (to_q, to_kv, to_out))
         of_bias = gradient.new_zeros(x.shape[1])
         turning = (True, layout.rotate_value)
-        for part in parts_of(layout.groups, layout.heads, width=max(to_q.shape[0], to_kv.shape[0])):
+        for part in layout.parts:
             rows, windows = part.queries, part.windows
             normed, source_normed = norm(x[rows]), source_norm(part.context_of(source))
             turns, source_turns = layout.query_turns[rows], part.context_of(layout.context_turns)
@@ -291,11 +291,11 @@ class _Saved:
             asked, wanted, read, overlap, of_query, keys, values, of_key, of_value = views
             denominators = self.denominators[number]
             out = Gradients(of_query, of_key, of_value)
-            if denominators is not None:
+            if denominators is None:
+                for place in out:
+                    place.zero_()
+            else:
                 attend_backward(wanted, asked, keys, values, read, denominators, overlap, out)
-                continue
-            for place in out:
-                place.zero_()
         return found
 
 

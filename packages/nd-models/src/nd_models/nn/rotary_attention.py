@@ -17,7 +17,7 @@ from nd_models.nn.fused_attention import Layout, cross_attention, self_attention
 from nd_models.nn.fused_short_attention import Settings, are_short, short_self_attention
 from nd_models.nn.packing import Packing, bounds_of, packing, prefix_lengths
 from nd_models.nn.time_embedding import Rotation, as_rotation, rotate_heads, rotate_pairs
-from nd_models.nn.window_groups import groups_of_windows
+from nd_models.nn.window_groups import groups_of_windows, parts_of
 
 _varlen_attention: Any = None
 if torch.cuda.is_available():  # where it is of use: it takes longer to import than all of this package
@@ -164,7 +164,7 @@ class RotaryCrossAttention(nn.Module):
         layout = Layout(
             self.heads,
             self.rotate_value,
-            groups_of_windows(query_bounds, context_bounds, width=widest),
+            parts_of(groups_of_windows(query_bounds, context_bounds, width=widest), self.heads, width=widest),
             query_turns.of_rows(x_query.shape[:-1]),
             context_turns.of_rows(x_context.shape[:-1]),
             residual_dropout or 0.0,
@@ -291,8 +291,9 @@ class RotarySelfAttention(nn.Module):
         if are_short(bounds, self.heads, self.to_out.in_features):
             settings = Settings(self.heads, len(bounds), self.rotate_value, of_times, *added, self.norm.eps)
             return short_self_attention(rows, *parts, settings).view(x.shape)
-        groups = groups_of_windows(bounds, bounds, width=self.to_qkv.out_features)
-        layout = Layout(self.heads, self.rotate_value, groups, of_times, of_times, *added)
+        width = self.to_qkv.out_features
+        windows = parts_of(groups_of_windows(bounds, bounds, width=width), self.heads, width=width)
+        layout = Layout(self.heads, self.rotate_value, windows, of_times, of_times, *added)
         return self_attention(rows, *parts, layout).view(x.shape)
 
     def _projected(self, x: Tensor, turns: Rotation) -> tuple[Tensor, Tensor, Tensor]:

@@ -43,7 +43,7 @@ def groups_of_windows(
     for (first_query, end_query), (first, end) in zip(query_bounds, context_bounds, strict=True):
         if groups:
             windows, queries, context = groups[-1]
-            sizes = ((queries.stop - queries.start) // windows, (context.stop - context.start) // windows)
+            sizes = (_length(queries) // windows, _length(context) // windows)
             follows = (queries.stop, context.stop) == (first_query, first)
             rows = max(end_query - queries.start, end - context.start)
             if follows and sizes == (end_query - first_query, end - first) and rows * width <= _GROUP:
