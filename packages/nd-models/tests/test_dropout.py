@@ -3,19 +3,32 @@
 import pytest
 import torch
 
-from nd_models.nn import Dropout
-from nd_models.nn.dropout import random_mask
+from nd_models.nn import Dropout, dropout
+from nd_models.nn.dropout import kept, random_mask
 
 
-@pytest.mark.parametrize("probability", [0.05, 0.2, 0.4, 0.5, 0.9])
+@pytest.mark.parametrize("probability", [1e-4, 0.05, 0.2, 0.4, 0.5, 0.601, 0.9, 0.99])
 def test_the_share_dropped_and_the_mean_are_right(probability):
     torch.manual_seed(0)
-    kept = Dropout(probability)(torch.ones(1_000_003))
-    count = len(kept)
+    found = Dropout(probability)(torch.ones(1_000_003))
+    count = len(found)
     deviation = (probability * (1 - probability) / count) ** 0.5
-    assert abs(float((kept == 0).double().mean()) - probability) < 5 * deviation + 1e-5
-    assert abs(float(kept.double().mean()) - 1.0) < 5 * deviation / (1 - probability)
-    assert len(kept.unique()) == 2
+    assert abs(float((found == 0).double().mean()) - probability) < 5 * deviation
+    assert abs(float(found.double().mean()) - 1.0) < 5 * deviation / (1 - probability)
+    assert len(found.unique()) == 2
+
+
+def test_runs_drop_by_the_levels_around_the_probability():
+    """0.4 is 102.4 of 256: three runs of five drop 102 of 256 elements on average, two 103."""
+    torch.manual_seed(0)
+    found = kept((20_000, dropout._RUN), 0.4)
+    assert found.dtype == torch.uint8
+    mean = 1 - found.double().mean()
+    assert abs(mean - 0.4) < 5 * (0.24 / found.numel()) ** 0.5
+    # What runs vary by is what single elements do: their sum's variance, and a little for the two levels.
+    shares = 1 - found.double().mean(1)
+    levels = (0.4 * 256 % 1) * (1 - 0.4 * 256 % 1) / 256**2
+    assert float(shares.var()) == pytest.approx(0.24 / dropout._RUN + levels, rel=0.05)
 
 
 def test_neighbouring_elements_are_dropped_independently():

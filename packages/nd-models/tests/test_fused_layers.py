@@ -21,7 +21,7 @@ from nd_models.nn.dropout import kept, kept_scale
 from nd_models.nn.feedforward import normed_feed_forward
 from nd_models.nn.fused import plain_layers
 from nd_models.nn.packing import bounds_of
-from nd_models.nn.products import add_outer, product
+from nd_models.nn.products import OuterSum, product
 from nd_models.nn.time_embedding import Rotation
 from nd_models.nn.window_groups import groups_of_windows, parts_of
 
@@ -62,9 +62,13 @@ def test_products_are_exact_whatever_the_layout(rows, inner, columns, has_onednn
     strided = torch.randn(columns, 2 * inner)[:, ::2].copy_(weight)
     for form in (weight, weight.t().contiguous().t(), strided):
         torch.testing.assert_close(product(x, form, bias).double(), expected, rtol=1e-4, atol=1e-4)
-    left, total = torch.randn(rows, columns), torch.ones(columns, inner)
-    add_outer(total, left, x)
-    torch.testing.assert_close(total.double(), 1 + left.double().t() @ x.double(), rtol=1e-4, atol=1e-4)
+    left = torch.randn(rows, columns)
+    for form in (x, x.t().contiguous().t()):
+        learned = OuterSum(weight)
+        learned.add(left, form)
+        learned.add(left[:1], form[:1])
+        expected = left.double().t() @ x.double() + left[:1].double().t() @ x[:1].double()
+        torch.testing.assert_close(learned.total.double(), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(("queries", "keys"), [(5, 3), (400, 350)])

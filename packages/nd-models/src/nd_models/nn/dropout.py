@@ -1,9 +1,12 @@
 """Dropout that draws its mask quickly on CPU.
 
 PyTorch's CPU dropout draws one Bernoulli number an element in a serial loop (about 6 ns each), which is longer than the
-matrix products of a small decoder take. Here 16 random bits decide an element, four elements from each 64-bit draw.
+matrix products of a small decoder take. Here a random byte decides an element. Bytes know 256 probabilities; to hit
+those between, each run of elements drops by the level below or the one above, drawn so that every element is dropped
+with the probability that was asked for.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -12,15 +15,19 @@ from torch.nn import functional
 
 from nd_models.nn.followers import is_followed
 
-_LEVELS = 1 << 16
+# Elements that share a level.
+_RUN = 256
+# Outside of these, one level of a byte would be too large a part of the probability, and two bytes decide.
+_LEAST, _MOST = 1 / 16, 15 / 16
+# Above, everything is dropped.
+_ALL = 1 - 2.0**-16
 
 
 class Dropout(nn.Dropout):
     """`torch.nn.Dropout` with the same meaning and a faster mask on CPU.
 
-    On CPU the probability is rounded to the nearest of 65,536 levels, and the kept values are scaled by the rounded
-    probability, so that the mean stays exact. Random numbers come from PyTorch's default generator, as in `nn.Dropout`.
-    On every other device, and under `torch.compile` and function transforms, this is `nn.Dropout`.
+    Random numbers come from PyTorch's default generator, as in `nn.Dropout`, but in another way: the same seed drops
+    other elements. On every other device, and under `torch.compile` and function transforms, this is `nn.Dropout`.
     """
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the parent's name
@@ -40,36 +47,36 @@ def dropped(x: Tensor, probability: float) -> Tensor:
 
 
 def kept(shape: Sequence[int], probability: float) -> Tensor:
-    """True where an element stays, drawn as `random_mask` draws; `kept_scale` keeps the mean. On CPU."""
-    dropped_levels = _levels(probability)
-    mask = torch.empty(tuple(shape), dtype=torch.bool, device="cpu")
-    if dropped_levels == _LEVELS:
-        return mask.zero_()
-    return torch.ge(_draws(mask), dropped_levels - _LEVELS // 2, out=mask)
+    """One where an element stays and zero where it is dropped; `kept_scale` keeps the mean.
+
+    Returns:
+        uint8 on CPU. Not bool, of which PyTorch makes floats seven times as slowly.
+    """
+    count = math.prod(shape)
+    if probability > _ALL:
+        return torch.zeros(tuple(shape), dtype=torch.uint8, device="cpu")
+    draws_of = torch.int8 if _LEAST <= probability <= _MOST else torch.int16
+    runs = -(-count // _RUN)
+    levels = 256 if draws_of is torch.int8 else 65536
+    level = math.floor(probability * levels)
+    thresholds = torch.full((runs, 1), level - levels // 2, dtype=draws_of, device="cpu")
+    thresholds += _draws((runs, 1), torch.int16) < round((probability * levels - level) * 65536) - 32768
+    stay = _draws((runs, _RUN), draws_of) >= thresholds
+    return stay.view(torch.uint8).view(-1)[:count].view(tuple(shape))
 
 
 def kept_scale(probability: float) -> float:
     """The factor of what `kept` keeps."""
-    dropped_levels = _levels(probability)
-    return 0.0 if dropped_levels == _LEVELS else _LEVELS / (_LEVELS - dropped_levels)
+    return 0.0 if probability > _ALL else 1 / (1 - probability)
 
 
 def random_mask(like: Tensor, probability: float) -> Tensor:
     """Zeros with the given probability, elsewhere the factor that keeps the mean; shape and dtype of `like`, on CPU."""
-    dropped_levels = _levels(probability)
-    mask = torch.empty(like.shape, dtype=like.dtype, device="cpu")
-    if dropped_levels == _LEVELS:
-        return mask.zero_()
-    torch.ge(_draws(mask), dropped_levels - _LEVELS // 2, out=mask)
-    return mask.mul_(kept_scale(probability))
+    return kept(like.shape, probability).to(like.dtype).mul_(kept_scale(probability))
 
 
-def _levels(probability: float) -> int:
-    return min(max(round(probability * _LEVELS), 0), _LEVELS)
-
-
-def _draws(mask: Tensor) -> Tensor:
-    # 16 random bits an element.
-    count = mask.numel()
-    draws = torch.empty((count + 3) // 4, dtype=torch.int64, device="cpu").random_(-(2**63), None)
-    return draws.view(torch.int16)[:count].view(mask.shape)
+def _draws(shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
+    """Integers of the whole range of a dtype."""
+    words = -(-math.prod(shape) * dtype.itemsize // 8)
+    draws = torch.empty(words, dtype=torch.int64, device="cpu").random_(-(2**63), None)
+    return draws.view(dtype)[: math.prod(shape)].view(shape)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from nd_models.nn.blocked_attention import Gradients, attend, attend_backward
 from nd_models.nn.dropout import kept, kept_scale
 from nd_models.nn.fused import differentiable_once
-from nd_models.nn.products import add_outer, product
+from nd_models.nn.products import OuterSum, product
 from nd_models.nn.window_groups import Part
 
 _norm_backward = torch.ops.aten.native_layer_norm_backward
@@ -103,7 +103,7 @@ class _SelfAttention(torch.autograd.Function):
         gradient = gradient.contiguous()
         wanted = context.needs_input_grad
         of_x = torch.zeros_like(gradient)
-        of_qkv, of_out, of_bias = torch.zeros_like(to_qkv), torch.zeros_like(to_out), gradient.new_zeros(x.shape[1])
+        of_qkv, of_out, of_bias = OuterSum(to_qkv), OuterSum(to_out), gradient.new_zeros(x.shape[1])
         turning = (True, True, layout.rotate_value)
         for part in layout.parts:
             rows, windows = part.queries, part.windows
@@ -113,11 +113,11 @@ class _SelfAttention(torch.autograd.Function):
             of_stacks = saved.attend_backward(part, of_read, query, key, value, layout)
             of_projected = _turned_back(of_stacks, windows, layout, turns, turning)
             if wanted[3]:
-                add_outer(of_qkv, of_projected, normed)
+                of_qkv.add(of_projected, normed)
             of_x[rows] = norm.backward(product(of_projected, to_qkv.t()))
             if layout.residual:
                 of_x[rows] += gradient[rows]
-        found = (of_x, norm.of_weight, norm.of_bias, of_qkv, of_out, of_bias)
+        found = (of_x, norm.of_weight, norm.of_bias, of_qkv.total, of_out.total, of_bias)
         return (*(value if asked else None for value, asked in zip(found, wanted, strict=False)), None, None)
 
 
@@ -177,7 +177,7 @@ class _CrossAttention(torch.autograd.Function):
         gradient = gradient.contiguous()
         wanted = context.needs_input_grad
         of_x, of_source = torch.zeros_like(gradient), torch.zeros_like(source, memory_format=torch.contiguous_format)
-        of_q, of_kv, of_out = (torch.zeros_like(weight) for weight in (to_q, to_kv, to_out))
+        of_q, of_kv, of_out = (OuterSum(weight) for weight in (to_q, to_kv, to_out))
         of_bias = gradient.new_zeros(x.shape[1])
         turning = (True, layout.rotate_value)
         for part in layout.parts:
@@ -191,15 +191,15 @@ class _CrossAttention(torch.autograd.Function):
             of_projected = _turned_back([of_query], windows, layout, turns, (True,))
             of_key_value = _turned_back(of_stacks, windows, layout, source_turns, turning)
             if wanted[6]:
-                add_outer(of_q, of_projected, normed)
+                of_q.add(of_projected, normed)
             if wanted[7]:
-                add_outer(of_kv, of_key_value, source_normed)
+                of_kv.add(of_key_value, source_normed)
             of_x[rows] = norm.backward(product(of_projected, to_q.t()))
             part.put_context(source_norm.backward(product(of_key_value, to_kv.t())), of_source)
             if layout.residual:
                 of_x[rows] += gradient[rows]
         of_norms = (norm.of_weight, norm.of_bias, source_norm.of_weight, source_norm.of_bias)
-        found = (of_x, of_source, *of_norms, of_q, of_kv, of_out, of_bias)
+        found = (of_x, of_source, *of_norms, of_q.total, of_kv.total, of_out.total, of_bias)
         return (*(value if asked else None for value, asked in zip(found, wanted, strict=False)), None, None, None)
 
 
@@ -258,7 +258,7 @@ class _Saved:
         gradient: Tensor,
         rows: slice,
         to_out: Tensor,
-        of_out: Tensor,
+        of_out: OuterSum,
         of_bias: Tensor,
         layout: Layout,
         asked: bool,
@@ -268,7 +268,7 @@ class _Saved:
         if self.kept is not None:
             of_result = (of_result * kept_scale(layout.dropout)).mul_(self.kept[rows])
         if asked:
-            add_outer(of_out, of_result, self.attended[rows])
+            of_out.add(of_result, self.attended[rows])
         of_bias += of_result.sum(0)
         return product(of_result, to_out.t())
 

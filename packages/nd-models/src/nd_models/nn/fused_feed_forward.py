@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from nd_models.nn.dropout import kept, kept_scale
 from nd_models.nn.fused import differentiable_once
-from nd_models.nn.products import add_outer, product
+from nd_models.nn.products import OuterSum, product
 
 _norm_backward = torch.ops.aten.native_layer_norm_backward
 _gelu_backward = torch.ops.aten.gelu_backward
@@ -62,17 +62,20 @@ class _FeedForward(torch.autograd.Function):
         hidden = narrow.shape[1]
         hidden_kept = kept((rows, hidden), hidden_dropout) if hidden_dropout else None
         added_kept = kept((rows, width), dropout) if dropout else None
-        narrow_scaled = narrow * kept_scale(hidden_dropout) if hidden_dropout else narrow
+        narrow_scaled = narrow * (_scale(hidden_dropout) * _scale(dropout))
+        bias_scaled = narrow_bias * _scale(dropout)
+        # Each half by itself: GELU copies what has gaps between its rows.
+        (to_values, to_gates), (values_bias, gates_bias) = widen.chunk(2), widen_bias.chunk(2)
         result = torch.empty_like(x, memory_format=torch.contiguous_format)
         for block in _blocks(rows, hidden):
             normed = torch.native_layer_norm(x[block], [width], norm_weight, norm_bias, eps)[0]
-            values, gates = product(normed, widen, widen_bias).chunk(2, dim=1)
-            activity = torch.nn.functional.gelu(gates).mul_(values)
+            activity = torch.nn.functional.gelu(product(normed, to_gates, gates_bias))
+            activity.mul_(product(normed, to_values, values_bias))
             if hidden_kept is not None:
                 activity.mul_(hidden_kept[block])
-            added = product(activity, narrow_scaled, narrow_bias)
+            added = product(activity, narrow_scaled, bias_scaled)
             if added_kept is not None:
-                added.mul_(added_kept[block]).mul_(kept_scale(dropout))
+                added.mul_(added_kept[block])
             torch.add(x[block], added, out=result[block])
         context.save_for_backward(x, norm_weight, norm_bias, widen, widen_bias, narrow_scaled, hidden_kept, added_kept)
         context.settings = eps, hidden_dropout, dropout
@@ -87,50 +90,56 @@ class _FeedForward(torch.autograd.Function):
         hidden = narrow.shape[1]
         gradient = gradient.contiguous()
         wanted = dict(zip(_INPUTS, context.needs_input_grad, strict=False))
+        (to_values, to_gates), (values_bias, gates_bias) = widen.chunk(2), widen_bias.chunk(2)
         of_x = torch.empty_like(gradient)
         of_norm = [torch.zeros_like(norm_weight), torch.zeros_like(norm_bias)]
-        of_widen, of_widen_bias = torch.zeros_like(widen), torch.zeros_like(widen_bias)
-        of_narrow, of_narrow_bias = torch.zeros_like(narrow), gradient.new_zeros(width)
-        of_hidden = gradient.new_empty(0)
+        of_widen = OuterSum(to_values), OuterSum(to_gates)
+        of_widen_bias = torch.zeros_like(widen_bias)
+        of_narrow, of_narrow_bias = OuterSum(narrow), gradient.new_zeros(width)
         for block in _blocks(rows, hidden):
             normed, mean, deviation = torch.native_layer_norm(x[block], [width], norm_weight, norm_bias, eps)
-            values, gates = product(normed, widen, widen_bias).chunk(2, dim=1)
+            gates = product(normed, to_gates, gates_bias)
+            values = product(normed, to_values, values_bias)
             gated = torch.nn.functional.gelu(gates)
-            of_added = gradient[block]
-            if added_kept is not None:
-                of_added = (of_added * kept_scale(dropout)).mul_(added_kept[block])
-            if of_hidden.shape[0] != len(normed):
-                of_hidden = gradient.new_empty((len(normed), 2 * hidden))
+            of_added = gradient[block] if added_kept is None else gradient[block] * added_kept[block]
             of_activity = product(of_added, narrow.t())
             if hidden_kept is not None:
                 of_activity.mul_(hidden_kept[block])
-            torch.mul(of_activity, gated, out=of_hidden[:, :hidden])
-            of_hidden[:, hidden:] = _gelu_backward(of_activity.mul_(values), gates)
+            of_values = of_activity * gated
+            of_gates = _gelu_backward(of_activity.mul_(values), gates)
             if wanted["narrow"]:
                 activity = gated.mul_(values)
                 if hidden_kept is not None:
                     activity.mul_(hidden_kept[block])
-                add_outer(of_narrow, of_added, activity)
+                of_narrow.add(of_added, activity)
             of_narrow_bias += of_added.sum(0)
             if wanted["widen"]:
-                add_outer(of_widen, of_hidden, normed)
-            of_widen_bias += of_hidden.sum(0)
-            of_normed = product(of_hidden, widen.t())
+                normed_once = normed.t().contiguous().t()
+                of_widen[0].add(of_values, normed_once)
+                of_widen[1].add(of_gates, normed_once)
+            of_widen_bias[:hidden] += of_values.sum(0)
+            of_widen_bias[hidden:] += of_gates.sum(0)
+            of_normed = product(of_values, to_values.t())
+            of_normed += product(of_gates, to_gates.t())
             of_rows, *parts = _norm_backward(
                 of_normed, x[block], [width], mean, deviation, norm_weight, norm_bias, [True, True, True]
             )
             torch.add(gradient[block], of_rows, out=of_x[block])
             for total, part in zip(of_norm, parts, strict=True):
                 total += part
-        if hidden_dropout:
-            of_narrow.mul_(kept_scale(hidden_dropout))
-        found = (of_x, *of_norm, of_widen, of_widen_bias, of_narrow, of_narrow_bias)
+        of_narrow_total = of_narrow.total * (_scale(hidden_dropout) * _scale(dropout))
+        of_widen_total = torch.cat([half.total for half in of_widen])
+        found = (of_x, *of_norm, of_widen_total, of_widen_bias, of_narrow_total, of_narrow_bias * _scale(dropout))
         return (
             *(value if wanted[name] else None for name, value in zip(_INPUTS, found, strict=True)),
             None,
             None,
             None,
         )
+
+
+def _scale(dropout: float) -> float:
+    return kept_scale(dropout) if dropout else 1.0
 
 
 _INPUTS = ("x", "norm_weight", "norm_bias", "widen", "widen_bias", "narrow", "narrow_bias")

@@ -20,13 +20,14 @@ from torch import Tensor, nn
 from nd_models.nn.dropout import kept, kept_scale
 from nd_models.nn.fused import differentiable_once
 from nd_models.nn.head_products import along, has_head_products, through
-from nd_models.nn.products import add_outer, product
+from nd_models.nn.products import OuterSum, product
 
 _norm_backward = torch.ops.aten.native_layer_norm_backward
 
 # Scores of the windows that go together: 4 MB, of which there are two at a time.
 _SCORES = 1 << 20
-
+# Sums of powers between these have lost nothing, and weighted sums of values do not overflow.
+_LEAST_SUM, _MOST_SUM = 2.0**-60, 2.0**60
 
 # Longer windows go block by block.
 _MOST_TOKENS = 384
@@ -93,28 +94,26 @@ class _ShortSelfAttention(torch.autograd.Function):
     ) -> Tensor:
         inner = to_out.shape[1]
         to_q, to_kv = to_qkv[:inner] * _scale(settings, inner), to_qkv[inner:]
+        to_out_scaled, bias_scaled = to_out * _dropout_scale(settings), out_bias * _dropout_scale(settings)
         kept_channels = kept(x.shape, settings.dropout) if settings.dropout else None
+        order = _Order.of(x, settings)
+        normed = torch.native_layer_norm(order.by_token(x), norm_weight.shape, norm_weight, norm_bias, settings.eps)[0]
         attended, denominators = x.new_empty((x.shape[0], inner)), x.new_empty((x.shape[0], settings.heads))
-        result = torch.empty_like(x, memory_format=torch.contiguous_format)
-        for part in _parts(x, settings):
-            normed = torch.native_layer_norm(part.of(x), norm_weight.shape, norm_weight, norm_bias, settings.eps)[0]
-            query = part.turned(product(normed, to_q))
-            key, value = part.stacked(product(normed, to_kv), [True, settings.rotate_value])
-            powers = along(query, key)
-            highest = powers.amax(-1, keepdim=True)
-            torch.exp2(powers.sub_(highest), out=powers)
-            sums = powers.sum(-1, keepdim=True)
-            torch.add(highest[..., 0].t(), sums[..., 0].t().log2(), out=denominators[part.rows].view(-1, part.tokens))
-            read = torch.div(through(powers, value), sums, out=attended[part.rows].view(query.shape))
+        added = torch.empty_like(normed)
+        for part in order.parts(settings.turns):
+            rows = part.rows
+            query = part.turned(product(normed[rows], to_q))
+            key, value = part.stacked(product(normed[rows], to_kv), 2, turning=1 + settings.rotate_value)
+            weights, sums = _softmax(query, key, out=denominators[rows].view(-1, part.tokens))
+            read = torch.div(through(weights, value), sums, out=attended[rows].view(query.shape))
             if settings.rotate_value:
                 part.turned(read, back=True)
-            added = product(attended[part.rows], to_out, out_bias)
-            if kept_channels is not None:
-                part.by_window(added).mul_(part.windows_of(kept_channels)).mul_(kept_scale(settings.dropout))
-            if settings.residual:
-                torch.add(part.windows_of(x), part.by_window(added), out=part.windows_of(result))
-            else:
-                part.windows_of(result).copy_(part.by_window(added))
+            added[rows] = product(attended[rows], to_out_scaled, bias_scaled)
+        result = order.by_window(added)
+        if kept_channels is not None:
+            result.mul_(kept_channels)
+        if settings.residual:
+            result += x
         context.save_for_backward(x, norm_weight, norm_bias, to_qkv, to_out, attended, denominators, kept_channels)
         context.settings = settings
         return result
@@ -124,137 +123,191 @@ class _ShortSelfAttention(torch.autograd.Function):
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, norm_weight, norm_bias, to_qkv, to_out, attended, denominators, kept_channels = context.saved_tensors
         settings: Settings = context.settings
+        gradient = gradient.contiguous()
+        wanted = context.needs_input_grad
         inner = to_out.shape[1]
         scale = _scale(settings, inner)
         to_q, to_k, to_v = to_qkv.chunk(3)
         # Gradients are of scores in base 2.
         scaled_to_q, scaled_to_v = to_q * scale, to_v * math.log(2)
-        gradient = gradient.contiguous()
-        wanted = context.needs_input_grad
-        of_x = torch.empty_like(gradient)
-        of_norm = [torch.zeros_like(norm_weight), torch.zeros_like(norm_bias)]
-        of_qkv, of_out, of_bias = torch.zeros_like(to_qkv), torch.zeros_like(to_out), gradient.new_zeros(x.shape[1])
-        of_projections = of_qkv.chunk(3)
-        for part in _parts(x, settings):
-            rows = part.of(x)
-            normed, *statistics = torch.native_layer_norm(rows, norm_weight.shape, norm_weight, norm_bias, settings.eps)
-            of_result = part.of(gradient)
-            if kept_channels is not None:
-                of_result = of_result * kept_scale(settings.dropout)
-                of_result.view(part.shape).mul_(part.windows_of(kept_channels).transpose(0, 1))
+        order = _Order.of(x, settings)
+        ordered = order.by_token(x)
+        normed, *statistics = torch.native_layer_norm(ordered, norm_weight.shape, norm_weight, norm_bias, settings.eps)
+        of_result = gradient * _dropout_scale(settings) if settings.dropout else gradient
+        if kept_channels is not None:
+            of_result.mul_(kept_channels)
+        of_bias, of_result = of_result.sum(0), order.by_token(of_result)
+        of_normed = torch.empty_like(normed)
+        of_qkv, of_out = OuterSum(to_qkv), OuterSum(to_out)
+        scaled_to_qkv = torch.cat([scaled_to_q, to_k, to_v])
+        all_of_projected = x.new_empty((order.most_rows, 3 * inner))
+        for part in order.parts(settings.turns):
+            rows = part.rows
             if wanted[4]:
-                add_outer(of_out, of_result, attended[part.rows])
-            of_bias += of_result.sum(0)
-            of_read = product(of_result, to_out.t())
-            overlaps = part.by_head(of_read * attended[part.rows]).sum(-1).t().contiguous().mul_(-math.log(2))
-            (of_read,) = part.stacked(of_read, [settings.rotate_value])
-            (query,) = part.stacked(product(normed, scaled_to_q), [True])
-            key = part.turned(product(normed, to_k))
-            value = part.by_head(product(normed, scaled_to_v))
+                of_out.add(of_result[rows], attended[rows])
+            of_read = product(of_result[rows], to_out.t())
+            overlaps = part.by_head(of_read * attended[rows]).sum(-1).t().contiguous().mul_(-math.log(2))
+            (of_read,) = part.stacked(of_read, 1, turning=settings.rotate_value)
+            (query,) = part.stacked(product(normed[rows], scaled_to_q), 1, turning=1)
+            key = part.turned(product(normed[rows], to_k))
+            value = part.by_head(product(normed[rows], scaled_to_v))
             if settings.rotate_value:
                 part.turned(value)
-            weights = along(key, query, denominators[part.rows].view(-1, part.tokens).neg())
+            weights = along(key, query, denominators[rows].view(-1, part.tokens).neg())
             torch.exp2(weights, out=weights)
             of_value = through(weights, of_read)
             of_scores = weights.mul_(along(value, of_read, overlaps))
-            of_query = part.turned_rows(torch.bmm(of_scores.permute(1, 2, 0), key.transpose(0, 1)))
-            of_key = part.turned(through(of_scores, query), back=True)
-            if settings.rotate_value:
-                part.turned(of_value, back=True)
-            found = [one.view(-1, inner) for one in (of_query, of_key, of_value)]
+            of_projected = all_of_projected[: rows.stop - rows.start]
+            of_query, of_key_rows, of_value_rows = part.side_by_side(of_projected, 3)
+            by_stack = torch.bmm(of_scores.permute(1, 2, 0), key.transpose(0, 1))
+            part.turn_back(part.by_token(by_stack), of_query)
+            part.turn_back(through(of_scores, query), of_key_rows)
+            part.turn_back(of_value, of_value_rows, turning=settings.rotate_value)
             if wanted[3]:
-                for total, one in zip(of_projections, found, strict=True):
-                    add_outer(total, one, normed)
-            of_normed = product(found[0], scaled_to_q.t())
-            of_normed += product(found[1], to_k.t())
-            of_normed += product(found[2], to_v.t())
-            of_rows, *of_parameters = _norm_backward(
-                of_normed, rows, norm_weight.shape, *statistics, norm_weight, norm_bias, [True, True, True]
-            )
-            for total, one in zip(of_norm, of_parameters, strict=True):
-                total += one
-            if settings.residual:
-                torch.add(part.windows_of(gradient), part.by_window(of_rows), out=part.windows_of(of_x))
-            else:
-                part.windows_of(of_x).copy_(part.by_window(of_rows))
-        of_projections[0].mul_(scale)
-        gradients = (of_x, *of_norm, of_qkv, of_out, of_bias)
+                of_qkv.add(of_projected, normed[rows])
+            of_normed[rows] = product(of_projected, scaled_to_qkv.t())
+        of_rows, *of_norm = _norm_backward(
+            of_normed, ordered, norm_weight.shape, *statistics, norm_weight, norm_bias, [True, True, True]
+        )
+        of_x = order.by_window(of_rows)
+        if settings.residual:
+            of_x += gradient
+        of_weight = of_qkv.total
+        of_weight[:inner] *= scale
+        gradients = (of_x, *of_norm, of_weight, of_out.total, of_bias)
         return (*(value if asked else None for value, asked in zip(gradients, wanted, strict=False)), None)
 
 
+def _softmax(query: Tensor, key: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
+    """Powers of two of the scores, (N, S, N), and their sums, (N, S, 1), of which `out` (S, N) takes the logarithms.
+
+    Powers of scores as they are, mostly: only where a sum is too large or too small for a float, the highest of its
+    scores is taken away first, which costs as much as the powers.
+    """
+    weights = along(query, key)
+    torch.exp2(weights, out=weights)
+    sums = weights.sum(-1, keepdim=True)
+    least, most = torch.aminmax(sums)
+    if least.item() > _LEAST_SUM and most.item() < _MOST_SUM:
+        torch.log2(sums[..., 0].t(), out=out)
+        return weights, sums
+    weights = along(query, key)
+    highest = weights.amax(-1, keepdim=True)
+    torch.exp2(weights.sub_(highest), out=weights)
+    sums = weights.sum(-1, keepdim=True)
+    torch.add(highest[..., 0].t(), sums[..., 0].t().log2(), out=out)
+    return weights, sums
+
+
+class _Order(NamedTuple):
+    """Windows in groups of some that go together; within a group token by token."""
+
+    segments: list[tuple[slice, int, int]]
+    """Rows, number of groups, and windows of each; a last group may be smaller."""
+    tokens: int
+    heads: int
+
+    @classmethod
+    def of(cls, x: Tensor, settings: Settings) -> "_Order":
+        tokens = x.shape[0] // settings.windows
+        together = min(max(_SCORES // (settings.heads * tokens * tokens), 1), settings.windows)
+        groups, rest = divmod(settings.windows, together)
+        end = groups * together * tokens
+        segments = [(slice(0, end), groups, together)]
+        if rest:
+            segments.append((slice(end, x.shape[0]), 1, rest))
+        return cls(segments, tokens, settings.heads)
+
+    def by_token(self, x: Tensor) -> Tensor:
+        """(T, D), window by window, in this order."""
+        rows = torch.empty_like(x, memory_format=torch.contiguous_format)
+        for segment, groups, windows in self.segments:
+            by_window = x[segment].view(groups, windows, self.tokens, -1)
+            rows[segment].view(groups, self.tokens, windows, -1).copy_(by_window.transpose(1, 2))
+        return rows
+
+    def by_window(self, rows: Tensor) -> Tensor:
+        """The opposite of `by_token`."""
+        x = torch.empty_like(rows)
+        for segment, groups, windows in self.segments:
+            by_token = rows[segment].view(groups, self.tokens, windows, -1)
+            x[segment].view(groups, windows, self.tokens, -1).copy_(by_token.transpose(1, 2))
+        return x
+
+    @property
+    def most_rows(self) -> int:
+        """Rows of the largest group."""
+        return self.segments[0][2] * self.tokens
+
+    def parts(self, turns: Tensor) -> "Iterator[_Part]":
+        """The groups. Shape of `turns`: (T, R), complex, window by window."""
+        turns = self.by_token(turns)
+        back = turns.conj().resolve_conj()
+        for segment, _, windows in self.segments:
+            size = windows * self.tokens
+            for first in range(segment.start, segment.stop, size):
+                rows = slice(first, first + size)
+                shape = self.tokens, windows, 1, turns.shape[1]
+                yield _Part(rows, windows, self.tokens, self.heads, turns[rows].view(shape), back[rows].view(shape))
+
+
 class _Part(NamedTuple):
-    """Windows that go together, and where their numbers lie."""
+    """Windows that go together."""
 
     rows: slice
     windows: int
     tokens: int
     heads: int
-    width: int
     turns: Tensor
     """Shape: (N, G, 1, R), complex."""
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        return self.tokens, self.windows, self.width
-
-    def windows_of(self, x: Tensor) -> Tensor:
-        """These windows of all, (T, D) to (G, N, D); a view."""
-        return x[self.rows].view(self.windows, self.tokens, -1)
-
-    def by_window(self, rows: Tensor) -> Tensor:
-        """Rows of these windows, token by token, as (G, N, D); a view."""
-        return rows.view(self.tokens, self.windows, -1).transpose(0, 1)
-
-    def of(self, x: Tensor) -> Tensor:
-        """These windows of all, (T, D) to (N·G, D)."""
-        return self.windows_of(x).transpose(0, 1).reshape(-1, x.shape[1])
+    back: Tensor
+    """The opposite turns."""
 
     def by_head(self, rows: Tensor) -> Tensor:
         """(N·G, H·D_h) to (N, S, D_h); a view."""
         return rows.view(self.tokens, self.windows * self.heads, -1)
 
+    def by_token(self, stacks: Tensor) -> Tensor:
+        """(S, N, D_h) to (N, S, D_h); a view."""
+        return stacks.transpose(0, 1)
+
+    def side_by_side(self, rows: Tensor, projections: int) -> tuple[Tensor, ...]:
+        """(N·G, P·H·D_h) to (N, G, H, D_h) of each projection; views."""
+        return rows.view(self.tokens, self.windows, projections, self.heads, -1).unbind(2)
+
     def turned(self, rows: Tensor, *, back: bool = False) -> Tensor:
         """Rows turned in place, as (N, S, D_h)."""
-        channels = self._turning(rows.view(self.tokens, self.windows, self.heads, -1))
-        channels.mul_(self.turns.conj() if back else self.turns)
+        pairs = rows.view(torch.complex64).view(self.tokens, self.windows, self.heads, -1)
+        pairs[..., : self.turns.shape[-1]].mul_(self.back if back else self.turns)
         return self.by_head(rows)
 
-    def stacked(self, rows: Tensor, turning: list[bool]) -> list[Tensor]:
-        """Rows of some projections side by side as (S, N, D_h) of each, those that shall be turned."""
-        projections = rows.view(self.tokens, self.windows, len(turning), self.heads, -1)
-        by_head = projections.permute(2, 1, 3, 0, 4)
-        stacks = rows.new_empty(by_head.shape)
-        turns = self.turns.permute(1, 2, 0, 3)
-        channels = 2 * turns.shape[-1]
-        count = sum(turning)
-        torch.mul(self._turning(by_head[:count]), turns, out=self._turning(stacks[:count]))
-        stacks[:count, ..., channels:] = by_head[:count, ..., channels:]
-        stacks[count:] = by_head[count:]
-        return [stack.view(-1, self.tokens, stack.shape[-1]) for stack in stacks]
+    def stacked(self, rows: Tensor, projections: int, *, turning: int) -> tuple[Tensor, ...]:
+        """Rows of some projections side by side as (S, N, D_h) of each; the first ones are turned."""
+        pairs = rows.view(torch.complex64).view(self.tokens, self.windows, projections, self.heads, -1)
+        pairs = pairs.permute(2, 1, 3, 0, 4)
+        stacks = torch.empty(pairs.shape, dtype=torch.complex64)
+        count = self.turns.shape[-1]
+        torch.mul(pairs[:turning, ..., :count], self.turns.permute(1, 2, 0, 3), out=stacks[:turning, ..., :count])
+        stacks[:turning, ..., count:] = pairs[:turning, ..., count:]
+        if turning < projections:
+            stacks[turning:] = pairs[turning:]
+        return stacks.view(torch.float32).view(projections, self.windows * self.heads, self.tokens, -1).unbind()
 
-    def turned_rows(self, stacks: Tensor) -> Tensor:
-        """(S, N, D_h) to rows (N, S, D_h), turned back."""
-        by_head = stacks.view(self.windows, self.heads, self.tokens, -1).permute(2, 0, 1, 3)
-        rows = stacks.new_empty(by_head.shape)
-        channels = 2 * self.turns.shape[-1]
-        torch.mul(self._turning(by_head), self.turns.conj(), out=self._turning(rows))
-        rows[..., channels:] = by_head[..., channels:]
-        return rows
-
-    def _turning(self, x: Tensor) -> Tensor:
-        pairs = self.turns.shape[-1]
-        return torch.view_as_complex(torch.unflatten(x[..., : 2 * pairs], -1, (pairs, 2)))
-
-
-def _parts(x: Tensor, settings: Settings) -> Iterator[_Part]:
-    tokens = x.shape[0] // settings.windows
-    together = max(_SCORES // (settings.heads * tokens * tokens), 1)
-    for first in range(0, settings.windows, together):
-        windows = min(together, settings.windows - first)
-        rows = slice(first * tokens, (first + windows) * tokens)
-        turns = settings.turns[rows].view(windows, tokens, 1, -1).transpose(0, 1)
-        yield _Part(rows, windows, tokens, settings.heads, x.shape[1], turns)
+    def turn_back(self, by_head: Tensor, out: Tensor, *, turning: bool = True) -> None:
+        """Write (N, S, D_h), turned back, to `out` (N, G, H, D_h)."""
+        by_head = by_head.view(out.shape)
+        if not turning:
+            out.copy_(by_head)
+            return
+        pairs, places = by_head.view(torch.complex64), out.view(torch.complex64)
+        count = self.turns.shape[-1]
+        torch.mul(pairs[..., :count], self.back, out=places[..., :count])
+        places[..., count:] = pairs[..., count:]
 
 
 def _scale(settings: Settings, inner: int) -> float:
     return 1 / (math.sqrt(inner // settings.heads) * math.log(2))
+
+
+def _dropout_scale(settings: Settings) -> float:
+    return kept_scale(settings.dropout) if settings.dropout else 1.0

@@ -39,16 +39,29 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return result
 
 
-def add_outer(total: Tensor, left: Tensor, right: Tensor) -> None:
-    """``total += left.T @ right``: what a layer's weight learns from the rows of a batch.
+class OuterSum:
+    """What the weight of a layer learns from a batch: the sum of ``left.T @ right`` over blocks of rows.
 
     Args:
-        total: Shape: (M, K).
-        left: Shape: (N, M), contiguous.
-        right: Shape: (N, K), contiguous.
+        weight: The weight. Shape: (M, K), float32 on CPU.
     """
-    # The first factor is copied in another order: let it be the smaller one.
-    if left.shape[1] <= right.shape[1]:
-        total += product(left.t(), right.t())
-    else:
-        total += product(right.t(), left.t()).t()
+
+    def __init__(self, weight: Tensor) -> None:
+        # The first factor of a product is copied in another order: let it be the smaller one.
+        self._is_across = weight.shape[0] > weight.shape[1]
+        self._sum = weight.new_zeros(weight.shape[::-1] if self._is_across else weight.shape)
+
+    def add(self, left: Tensor, right: Tensor) -> None:
+        """Add those of a block.
+
+        Args:
+            left: Gradients of the layer's result. Shape: (N, M), contiguous.
+            right: What went in. Shape: (N, K), contiguous or, where it is added to several sums, the transpose of
+                what is, so that it is not copied for each.
+        """
+        self._sum += product(right.t(), left.t()) if self._is_across else product(left.t(), right.t())
+
+    @property
+    def total(self) -> Tensor:
+        """The sum. Shape: (M, K)."""
+        return self._sum.t() if self._is_across else self._sum
