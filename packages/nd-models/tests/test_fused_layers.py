@@ -9,6 +9,7 @@ from torch import nn
 
 from nd_models.nn import (
     FeedForward,
+    NormedFeedForward,
     RotaryCrossAttention,
     RotarySelfAttention,
     RotaryTimeEmbedding,
@@ -18,7 +19,6 @@ from nd_models.nn import (
 from nd_models.nn import blocked_attention as blocked
 from nd_models.nn.blocked_attention import Gradients, attend, attend_backward
 from nd_models.nn.dropout import kept, kept_scale
-from nd_models.nn.feedforward import normed_feed_forward
 from nd_models.nn.fused import plain_layers
 from nd_models.nn.packing import bounds_of
 from nd_models.nn.products import OuterSum, product
@@ -28,8 +28,8 @@ from nd_models.nn.window_groups import groups_of_windows, parts_of
 EMBEDDING = RotaryTimeEmbedding(head_dim=8, rotate_dim=4, t_min=0.05, t_max=2.0)
 
 
-def feed_forward_layer(width: int = 12, dropout: float = 0.0) -> nn.Sequential:
-    layer = nn.Sequential(nn.LayerNorm(width), FeedForward(width, dropout=dropout))
+def feed_forward_layer(width: int = 12, dropout: float = 0.0) -> NormedFeedForward:
+    layer = NormedFeedForward(nn.LayerNorm(width), FeedForward(width, dropout=dropout))
     disturb(layer)
     return layer
 
@@ -104,13 +104,14 @@ def test_attention_equals_numpy_in_double_precision(queries, keys, missing, monk
 
 
 @pytest.mark.parametrize("rows", [0, 1, 700])
-def test_feed_forward_equals_the_plain_layers(rows):
+@pytest.mark.parametrize("residual_dropout", [None, 0.0])
+def test_feed_forward_equals_the_plain_layers(rows, residual_dropout):
     layer = feed_forward_layer(width=200)  # several blocks
     x = torch.randn(rows, 200, requires_grad=True)
     results = []
     for context in (torch.enable_grad(), plain_layers()):
         with context:
-            output = normed_feed_forward(x, layer, residual_dropout=0.0)
+            output = layer(x, residual_dropout=residual_dropout)
             results.append([output.detach(), *gradients_of(output, x, *layer.parameters())])
     assert_all_close(*results)
 
@@ -119,7 +120,7 @@ def test_feed_forward_drops_what_its_masks_say():
     layer = feed_forward_layer(dropout=0.25)
     x = torch.randn(2, 40, 12, requires_grad=True)
     torch.manual_seed(5)
-    found = normed_feed_forward(x, layer, residual_dropout=0.5)
+    found = layer(x, residual_dropout=0.5)
     torch.manual_seed(5)
     hidden, added = kept((80, 48), 0.25).view(2, 40, 48), kept((80, 12), 0.5).view(2, 40, 12)
     norm, network = layer

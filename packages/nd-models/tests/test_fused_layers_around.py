@@ -10,8 +10,14 @@ from torch import nn
 from torch.nn.utils import parametrizations, prune
 
 from nd_data import collate
-from nd_models.nn import FeedForward, RotaryCrossAttention, RotarySelfAttention, RotaryTimeEmbedding, products
-from nd_models.nn.feedforward import normed_feed_forward
+from nd_models.nn import (
+    FeedForward,
+    NormedFeedForward,
+    RotaryCrossAttention,
+    RotarySelfAttention,
+    RotaryTimeEmbedding,
+    products,
+)
 from nd_models.nn.fused import is_fusible, plain_layers
 
 EMBEDDING = RotaryTimeEmbedding(head_dim=8, rotate_dim=4, t_min=0.05, t_max=2.0)
@@ -23,14 +29,14 @@ class Block(nn.Module):
     def __init__(self, dim_head: int = 8) -> None:
         super().__init__()
         self.attend = RotarySelfAttention(dim=12, heads=2, dim_head=dim_head, rotate_value=True)
-        self.feed = nn.Sequential(nn.LayerNorm(12), FeedForward(12, dropout=0.0))
+        self.feed = NormedFeedForward(nn.LayerNorm(12), FeedForward(12, dropout=0.0))
         with torch.no_grad():  # norms and biases start at one and zero, which would hide mistakes
             for parameter in self.parameters():
                 parameter.add_(0.3 * torch.randn(parameter.shape))
 
     def forward(self, x: torch.Tensor, times: torch.Tensor) -> torch.Tensor:
         attended = self.attend(x, EMBEDDING.rotation(times), residual_dropout=0.0)
-        return normed_feed_forward(attended, self.feed, residual_dropout=0.0)
+        return self.feed(attended, residual_dropout=0.0)
 
     def is_fused(self) -> bool:
         norm, network = self.feed
@@ -139,10 +145,10 @@ def test_hooks_on_any_part_are_called():
     """What a hook would see inside a fused layer does not exist, so that the layer falls back to its parts."""
     layer, seen = Block().feed, []
     with torch.no_grad():
-        expected = normed_feed_forward(torch.ones(2, 12), layer, residual_dropout=0.0)
+        expected = layer(torch.ones(2, 12), residual_dropout=0.0)
         for part in layer.modules():
             handle = part.register_forward_hook(lambda module, *_: seen.append(type(module).__name__))
-            found = normed_feed_forward(torch.ones(2, 12), layer, residual_dropout=0.0)
+            found = layer(torch.ones(2, 12), residual_dropout=0.0)
             handle.remove()
             torch.testing.assert_close(found, expected)
     assert seen == [type(part).__name__ for part in layer.modules()]
@@ -199,11 +205,11 @@ def test_forward_mode_derivatives_equal_finite_differences():
 
 def test_gradients_of_gradients_need_the_plain_layers():
     layer, x = Block().feed, torch.randn(3, 12, requires_grad=True)
-    output = normed_feed_forward(x, layer, residual_dropout=0.0)
+    output = layer(x, residual_dropout=0.0)
     with pytest.raises(RuntimeError, match="no gradients of gradients"):
         torch.autograd.grad(output.sum(), x, create_graph=True)
     with plain_layers():
-        output = normed_feed_forward(x, layer, residual_dropout=0.0)
+        output = layer(x, residual_dropout=0.0)
     (gradient,) = torch.autograd.grad(output.sum(), x, create_graph=True)
     gradient.square().sum().backward()
     assert x.grad is not None

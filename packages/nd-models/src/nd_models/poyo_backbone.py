@@ -23,11 +23,11 @@ from nd_models.nn import (
     Embedding,
     FeedForward,
     InfiniteVocabEmbedding,
+    NormedFeedForward,
     RotaryCrossAttention,
     RotarySelfAttention,
     RotaryTimeEmbedding,
 )
-from nd_models.nn.feedforward import normed_feed_forward
 from nd_models.nn.followers import is_followed
 from nd_models.nn.fused import as_now
 from nd_models.nn.packing import equal_windows, packing
@@ -115,8 +115,8 @@ class PoyoBackbone(DecoderModel):
         self.rotary_emb = RotaryTimeEmbedding(head_dim=dim_head, rotate_dim=dim_head // 2, t_min=t_min, t_max=t_max)
         self.dropout = Dropout(p=lin_dropout)
 
-        def feed_forward() -> nn.Sequential:
-            return nn.Sequential(nn.LayerNorm(dim), FeedForward(dim=dim, dropout=ffn_dropout))
+        def feed_forward() -> NormedFeedForward:
+            return NormedFeedForward(nn.LayerNorm(dim), FeedForward(dim=dim, dropout=ffn_dropout))
 
         self.enc_atn = RotaryCrossAttention(
             dim=dim, heads=cross_heads, dim_head=dim_head, dropout=atn_dropout, rotate_value=True
@@ -223,12 +223,14 @@ class PoyoBackbone(DecoderModel):
                 rows, rotations = latents.flatten(0, 1), (latent_rotation.flat(), input_rotation)
                 read: Tensor = self.enc_atn.forward_varlen(rows, inputs, *rotations, *packings, residual_dropout=0.0)
                 latents = read.view(latents.shape)
-            return normed_feed_forward(latents, self.enc_ffn, residual_dropout=0.0)
+            result: Tensor = self.enc_ffn(latents, residual_dropout=0.0)
+            return result
 
         def process(latents: Tensor, layer: nn.Module) -> Tensor:
             attend, feed = layer[0], layer[1]  # type: ignore[index]
             latents = attend(latents, latent_rotation, residual_dropout=dropout)
-            return normed_feed_forward(latents, feed, residual_dropout=dropout)
+            result: Tensor = feed(latents, residual_dropout=dropout)
+            return result
 
         def answer(queries: Tensor, latents: Tensor) -> Tensor:
             if output_seqlen is None:
@@ -237,7 +239,8 @@ class PoyoBackbone(DecoderModel):
                 packings = packing(output_seqlen, queries), equal_windows(latents)
                 rows, rotations = latents.flatten(0, 1), (output_rotation, latent_rotation.flat())
                 queries = self.dec_atn.forward_varlen(queries, rows, *rotations, *packings, residual_dropout=0.0)
-            return normed_feed_forward(queries, self.dec_ffn, residual_dropout=0.0)
+            result: Tensor = self.dec_ffn(queries, residual_dropout=0.0)
+            return result
 
         latents = self._run(encode, latents, inputs)
         for layer in self.proc_layers:

@@ -13,10 +13,10 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.optim import Optimizer
 
 from nd_models.decoder_model import named_vocabularies
-from nd_models.nn import FeedForward, RotaryCrossAttention, RotarySelfAttention
+from nd_models.nn import NormedFeedForward, RotaryCrossAttention, RotarySelfAttention
 from nd_optim import SparseLamb
 
-_BLOCKS = (RotaryCrossAttention, RotarySelfAttention, FeedForward)
+_BLOCKS = (RotaryCrossAttention, RotarySelfAttention, NormedFeedForward)
 
 
 class FullyShardedStrategy(ModelParallelStrategy):

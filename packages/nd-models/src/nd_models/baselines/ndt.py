@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from nd_models.baselines.binned_decoder import BinnedDecoder
 from nd_models.baselines.bins import Interpolation, check_share, check_sizes
 from nd_models.modality import MODALITY_REGISTRY
-from nd_models.nn import Dropout, FeedForward, RotarySelfAttention, RotaryTimeEmbedding
+from nd_models.nn import Dropout, FeedForward, NormedFeedForward, RotarySelfAttention, RotaryTimeEmbedding
 from nd_models.readout_configuration import Readouts
 
 
@@ -88,7 +88,7 @@ class NDTDecoder(BinnedDecoder):
             RotarySelfAttention(dim=dim, heads=heads, dim_head=dim_head, dropout=atn_dropout) for _ in range(depth)
         )
         self.feed_forwards = nn.ModuleList(
-            nn.Sequential(nn.LayerNorm(dim), FeedForward(dim=dim, dropout=dropout)) for _ in range(depth)
+            NormedFeedForward(nn.LayerNorm(dim), FeedForward(dim=dim, dropout=dropout)) for _ in range(depth)
         )
         self.norm = nn.LayerNorm(dim)
 
@@ -102,9 +102,10 @@ class NDTDecoder(BinnedDecoder):
         """Let every bin read from all. Shape: (B, T, D) to (B, T, D)."""
         times = (torch.arange(bins.shape[1], device=bins.device, dtype=torch.float32) + 0.5) * self.bin_size
         rotation = self.rotary_emb.rotation(times.expand(bins.shape[0], -1))
+        dropout = self.dropout.p if self.dropout.training else 0.0
         features = self.dropout(bins)
         for attend, feed in zip(self.attentions, self.feed_forwards, strict=True):
-            features = features + self.dropout(attend(features, rotation))
-            features = features + self.dropout(feed(features))
+            features = attend(features, rotation, residual_dropout=dropout)
+            features = feed(features, residual_dropout=dropout)
         normalised: Tensor = self.norm(features)
         return normalised

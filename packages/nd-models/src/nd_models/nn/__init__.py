@@ -2,7 +2,7 @@
 
 from nd_models.nn.dropout import Dropout
 from nd_models.nn.embedding import Embedding
-from nd_models.nn.feedforward import GEGLU, FeedForward
+from nd_models.nn.feedforward import GEGLU, FeedForward, NormedFeedForward
 from nd_models.nn.fused import plain_layers
 from nd_models.nn.infinite_vocab_embedding import InfiniteVocabEmbedding
 from nd_models.nn.multitask_readout import MultitaskReadout
@@ -16,6 +16,7 @@ __all__ = [
     "FeedForward",
     "InfiniteVocabEmbedding",
     "MultitaskReadout",
+    "NormedFeedForward",
     "RotaryCrossAttention",
     "RotarySelfAttention",
     "RotaryTimeEmbedding",

@@ -48,29 +48,43 @@ class FeedForward(nn.Module):
         return result
 
 
-def normed_feed_forward(x: Tensor, layer: nn.Sequential, *, residual_dropout: float) -> Tensor:
-    """``x`` plus what a layer norm and a `FeedForward` make of it, after a dropout.
+class NormedFeedForward(nn.Sequential):
+    """A layer norm and a `FeedForward`, in this order; computed as one where nobody looks between them.
 
-    Args:
-        x: Shape: (..., D).
-        layer: The two in a row.
-        residual_dropout: Probability of the dropout.
-
-    Returns:
-        Shape of `x`.
+    >>> import torch
+    >>> NormedFeedForward(nn.LayerNorm(8), FeedForward(8))(torch.zeros(2, 3, 8)).shape
+    torch.Size([2, 3, 8])
     """
-    if not is_followed() and _is_plain(layer):
-        norm: Any = layer[0]
-        network: Any = layer[1].net
-        widen, gate, drop, narrow = network
-        if is_fusible(x, norm, widen, narrow, watched=(layer, layer[1], network, gate, drop)):
-            hidden_dropout = drop.p if drop.training else 0.0
-            return feed_forward(x, norm, widen, narrow, hidden_dropout=hidden_dropout, dropout=residual_dropout)
-    return x + dropped(layer(x), residual_dropout)
 
+    def forward(self, x: Tensor, *, residual_dropout: float | None = None) -> Tensor:
+        """Apply to every position.
 
-def _is_plain(layer: nn.Sequential) -> bool:
-    if len(layer) != 2 or type(layer[1]) is not FeedForward:
-        return False
-    kinds = [type(part) for part in layer[1].net]
-    return kinds == [nn.Linear, GEGLU, Dropout, nn.Linear]
+        Args:
+            x: Shape: (..., D).
+            residual_dropout: Add the result to `x`, after a dropout of this probability; None: do not add.
+
+        Returns:
+            Shape of `x`.
+        """
+        if not is_followed() and self._is_plain():
+            norm: Any = self[0]
+            network: Any = self[1].net
+            widen, gate, drop, narrow = network
+            if is_fusible(x, norm, widen, narrow, watched=(self[1], network, gate, drop)):
+                return feed_forward(
+                    x,
+                    norm,
+                    widen,
+                    narrow,
+                    hidden_dropout=drop.p if drop.training else 0.0,
+                    dropout=residual_dropout or 0.0,
+                    residual=residual_dropout is not None,
+                )
+        result: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+        return result if residual_dropout is None else x + dropped(result, residual_dropout)
+
+    def _is_plain(self) -> bool:
+        if len(self) != 2 or type(self[1]) is not FeedForward:
+            return False
+        kinds = [type(part) for part in self[1].net]
+        return kinds == [nn.Linear, GEGLU, Dropout, nn.Linear]

@@ -1,4 +1,4 @@
-"""Layer norm, linear, GEGLU, dropout, linear, dropout and the sum with the input, in blocks of rows, on CPU.
+"""Layer norm, linear, GEGLU, dropout, linear, and dropout and the sum with the input if asked; blocks of rows, on CPU.
 
 Shapes: T rows (tokens of all windows), D width, M hidden width.
 """
@@ -21,7 +21,14 @@ _MOST_ROWS = 1024
 
 
 def feed_forward(
-    x: Tensor, norm: nn.LayerNorm, widen: nn.Linear, narrow: nn.Linear, *, hidden_dropout: float, dropout: float
+    x: Tensor,
+    norm: nn.LayerNorm,
+    widen: nn.Linear,
+    narrow: nn.Linear,
+    *,
+    hidden_dropout: float,
+    dropout: float,
+    residual: bool,
 ) -> Tensor:
     """``x + dropout(narrow(dropout(geglu(widen(norm(x))))))``.
 
@@ -32,13 +39,14 @@ def feed_forward(
         narrow: From M to D.
         hidden_dropout: Probability of zeroing a hidden channel.
         dropout: Probability of zeroing a channel of what is added to `x`.
+        residual: Whether it is added to `x`, or given by itself.
 
     Returns:
         Shape of `x`.
     """
     arguments = (norm.weight, norm.bias, widen.weight, widen.bias, narrow.weight, narrow.bias)
     result: Tensor = _FeedForward.apply(  # type: ignore[no-untyped-call]
-        x.reshape(-1, x.shape[-1]), *arguments, norm.eps, hidden_dropout, dropout
+        x.reshape(-1, x.shape[-1]), *arguments, norm.eps, hidden_dropout, dropout, residual
     )
     return result.view(x.shape)
 
@@ -57,13 +65,14 @@ class _FeedForward(torch.autograd.Function):
         eps: float,
         hidden_dropout: float,
         dropout: float,
+        residual: bool,
     ) -> Tensor:
         rows, width = x.shape
         hidden = narrow.shape[1]
         hidden_kept = kept((rows, hidden), hidden_dropout) if hidden_dropout else None
         added_kept = kept((rows, width), dropout) if dropout else None
-        narrow_scaled = narrow * (_scale(hidden_dropout) * _scale(dropout))
-        bias_scaled = narrow_bias * _scale(dropout)
+        narrow_scaled = narrow * (kept_scale(hidden_dropout) * kept_scale(dropout))
+        bias_scaled = narrow_bias * kept_scale(dropout)
         # Each half by itself: GELU copies what has gaps between its rows.
         (to_values, to_gates), (values_bias, gates_bias) = widen.chunk(2), widen_bias.chunk(2)
         result = torch.empty_like(x, memory_format=torch.contiguous_format)
@@ -76,16 +85,19 @@ class _FeedForward(torch.autograd.Function):
             added = product(activity, narrow_scaled, bias_scaled)
             if added_kept is not None:
                 added.mul_(added_kept[block])
-            torch.add(x[block], added, out=result[block])
+            if residual:
+                torch.add(x[block], added, out=result[block])
+            else:
+                result[block] = added
         context.save_for_backward(x, norm_weight, norm_bias, widen, widen_bias, narrow_scaled, hidden_kept, added_kept)
-        context.settings = eps, hidden_dropout, dropout
+        context.settings = eps, hidden_dropout, dropout, residual
         return result
 
     @staticmethod
     @differentiable_once
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, norm_weight, norm_bias, widen, widen_bias, narrow, hidden_kept, added_kept = context.saved_tensors
-        eps, hidden_dropout, dropout = context.settings
+        eps, hidden_dropout, dropout, residual = context.settings
         rows, width = x.shape
         hidden = narrow.shape[1]
         gradient = gradient.contiguous()
@@ -124,22 +136,22 @@ class _FeedForward(torch.autograd.Function):
             of_rows, *parts = _norm_backward(
                 of_normed, x[block], [width], mean, deviation, norm_weight, norm_bias, [True, True, True]
             )
-            torch.add(gradient[block], of_rows, out=of_x[block])
+            if residual:
+                torch.add(gradient[block], of_rows, out=of_x[block])
+            else:
+                of_x[block] = of_rows
             for total, part in zip(of_norm, parts, strict=True):
                 total += part
-        of_narrow_total = of_narrow.total * (_scale(hidden_dropout) * _scale(dropout))
+        of_narrow_total = of_narrow.total * (kept_scale(hidden_dropout) * kept_scale(dropout))
         of_widen_total = torch.cat([half.total for half in of_widen])
-        found = (of_x, *of_norm, of_widen_total, of_widen_bias, of_narrow_total, of_narrow_bias * _scale(dropout))
+        found = (of_x, *of_norm, of_widen_total, of_widen_bias, of_narrow_total, of_narrow_bias * kept_scale(dropout))
         return (
             *(value if wanted[name] else None for name, value in zip(_INPUTS, found, strict=True)),
             None,
             None,
             None,
+            None,
         )
-
-
-def _scale(dropout: float) -> float:
-    return kept_scale(dropout) if dropout else 1.0
 
 
 _INPUTS = ("x", "norm_weight", "norm_bias", "widen", "widen_bias", "narrow", "narrow_bias")

@@ -94,7 +94,7 @@ class _ShortSelfAttention(torch.autograd.Function):
     ) -> Tensor:
         inner = to_out.shape[1]
         to_q, to_kv = to_qkv[:inner] * _scale(settings, inner), to_qkv[inner:]
-        to_out_scaled, bias_scaled = to_out * _dropout_scale(settings), out_bias * _dropout_scale(settings)
+        to_out_scaled, bias_scaled = to_out * kept_scale(settings.dropout), out_bias * kept_scale(settings.dropout)
         kept_channels = kept(x.shape, settings.dropout) if settings.dropout else None
         order = _Order.of(x, settings)
         normed = torch.native_layer_norm(order.by_token(x), norm_weight.shape, norm_weight, norm_bias, settings.eps)[0]
@@ -133,9 +133,9 @@ class _ShortSelfAttention(torch.autograd.Function):
         order = _Order.of(x, settings)
         ordered = order.by_token(x)
         normed, *statistics = torch.native_layer_norm(ordered, norm_weight.shape, norm_weight, norm_bias, settings.eps)
-        of_result = gradient * _dropout_scale(settings) if settings.dropout else gradient
+        of_result = gradient
         if kept_channels is not None:
-            of_result.mul_(kept_channels)
+            of_result = (gradient * kept_scale(settings.dropout)).mul_(kept_channels)
         of_bias, of_result = of_result.sum(0), order.by_token(of_result)
         of_normed = torch.empty_like(normed)
         of_qkv, of_out = OuterSum(to_qkv), OuterSum(to_out)
@@ -160,7 +160,7 @@ class _ShortSelfAttention(torch.autograd.Function):
             of_projected = all_of_projected[: rows.stop - rows.start]
             of_query, of_key_rows, of_value_rows = part.side_by_side(of_projected, 3)
             by_stack = torch.bmm(of_scores.permute(1, 2, 0), key.transpose(0, 1))
-            part.turn_back(part.by_token(by_stack), of_query)
+            part.turn_back(by_stack.transpose(0, 1), of_query)
             part.turn_back(through(of_scores, query), of_key_rows)
             part.turn_back(of_value, of_value_rows, turning=settings.rotate_value)
             if wanted[3]:
@@ -267,10 +267,6 @@ class _Part(NamedTuple):
         """(N·G, H·D_h) to (N, S, D_h); a view."""
         return rows.view(self.tokens, self.windows * self.heads, -1)
 
-    def by_token(self, stacks: Tensor) -> Tensor:
-        """(S, N, D_h) to (N, S, D_h); a view."""
-        return stacks.transpose(0, 1)
-
     def side_by_side(self, rows: Tensor, projections: int) -> tuple[Tensor, ...]:
         """(N·G, P·H·D_h) to (N, G, H, D_h) of each projection; views."""
         return rows.view(self.tokens, self.windows, projections, self.heads, -1).unbind(2)
@@ -307,7 +303,3 @@ class _Part(NamedTuple):
 
 def _scale(settings: Settings, inner: int) -> float:
     return 1 / (math.sqrt(inner // settings.heads) * math.log(2))
-
-
-def _dropout_scale(settings: Settings) -> float:
-    return kept_scale(settings.dropout) if settings.dropout else 1.0
