@@ -1,6 +1,5 @@
 """A dictionary of arrays that share their first dimension, for instance one row a unit."""
 
-import difflib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 
@@ -8,6 +7,7 @@ import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from nd_data.nearest_names import name_hint
 from nd_data.storage.layout import StoredGroup, layout_of
 from nd_data.storage.writing import write_arrays, write_names
 from nd_data.stored_rows import StoredArrays
@@ -239,10 +239,7 @@ def check_name(cls: type, name: str) -> bool:
 def raise_missing(owner: object, name: str, existing: Iterable[str]) -> NoReturn:
     """Raise an AttributeError that lists what there is, and the nearest name."""
     names = list(existing)
-    nearest = difflib.get_close_matches(name, names, n=1)
-    hint = f"; it has {names}" if names else ""
-    if nearest:
-        hint += f", did you mean '{nearest[0]}'?"
+    hint = f"; {name_hint(name, names, noun='it has')}" if names else ""
     raise AttributeError(f"{type(owner).__name__} has no attribute '{name}'{hint}", name=name, obj=None)
 
 

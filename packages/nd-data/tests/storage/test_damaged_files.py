@@ -116,7 +116,7 @@ def link_in_a_circle(file):
         (link_to_nothing, "'elsewhere' cannot be read"),
         (link_in_a_circle, "'session/again/.*' lies deeper than 32 groups"),
         (remove_kind, "'spikes' has no attribute 'object'"),
-        (unknown_kind, r"'spikes' holds .*unknown kind 'IregularTimeSeries'.*nearest: IrregularTimeSeries"),
+        (unknown_kind, r"'spikes' holds .*unknown kind 'IregularTimeSeries'.*did you mean 'IrregularTimeSeries'"),
         (remove_times, "'spikes' is of kind IrregularTimeSeries but has no dataset 'timestamps'"),
         (remove_domain, "'cursor' is of kind RegularTimeSeries but has no Interval 'domain'"),
         (remove_rate, "'cursor' .* no attribute 'sampling_rate'"),

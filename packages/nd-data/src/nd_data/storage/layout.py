@@ -1,6 +1,5 @@
 """Where everything lies in a recording file: read once, small, without handles, and safe to send to other processes."""
 
-import difflib
 import math
 import os
 from collections.abc import Callable
@@ -10,6 +9,7 @@ import h5py
 import numpy as np
 from h5py import h5d, h5g, h5l, h5o
 
+from nd_data.nearest_names import name_hint
 from nd_data.storage.hdf5_objects import DAMAGE, attribute_names, attribute_value, links_of, numpy_type
 from nd_data.storage.open_files import RecordingFile, open_hdf5
 from nd_data.storage.stored_objects import StoredArray, StoredGroup
@@ -133,9 +133,8 @@ class LayoutReader:
         kind = _text(attributes.pop("object", None))
         if kind not in OBJECT_KINDS:
             found = "has no attribute 'object'" if kind is None else f"holds an object of the unknown kind '{kind}'"
-            nearest = difflib.get_close_matches(str(kind), OBJECT_KINDS, n=1)
-            hint = f" (nearest: {nearest[0]})" if nearest and kind else ""
-            raise self._error(key, f"{found}, expected one of {', '.join(OBJECT_KINDS)}{hint}")
+            hint = name_hint(kind or "", OBJECT_KINDS, noun="expected one of")
+            raise self._error(key, f"{found}; {hint}")
         if key.count("/") >= DEEPEST:
             raise self._error(key, f"lies deeper than {DEEPEST} groups: do links lead in a circle?")
         stored = StoredGroup(self.file, key, kind)
