@@ -345,13 +345,10 @@ def _of_windows(turns: Tensor, windows: int) -> Tensor:
 
 
 def _turn(x: Tensor, turns: Tensor, is_turned: bool, out: Tensor) -> None:
-    if not is_turned:
-        out.copy_(x)
-        return
-    channels = 2 * turns.shape[-1]
-    torch.mul(_complex(x[..., :channels]), turns, out=_complex(out[..., :channels]))
-    if channels < x.shape[-1]:
-        out[..., channels:] = x[..., channels:]
+    # All in one copy, then what turns where it lies: each half of every row by itself would take half as long again.
+    out.copy_(x)
+    if is_turned:
+        _complex(out[..., : 2 * turns.shape[-1]]).mul_(turns)
 
 
 def _complex(x: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from nd_models.nn.dropout import kept, kept_scale
 from nd_models.nn.fused import differentiable_once
@@ -100,7 +101,7 @@ class _ShortSelfAttention(torch.autograd.Function):
         normed = torch.native_layer_norm(order.by_token(x), norm_weight.shape, norm_weight, norm_bias, settings.eps)[0]
         attended, denominators = x.new_empty((x.shape[0], inner)), x.new_empty((x.shape[0], settings.heads))
         added = torch.empty_like(normed)
-        for part in order.parts(settings.turns):
+        for part in order.parts(settings.turns, inner):
             rows = part.rows
             query = part.turned(product(normed[rows], to_q))
             key, value = part.stacked(product(normed[rows], to_kv), 2, turning=1 + settings.rotate_value)
@@ -141,7 +142,7 @@ class _ShortSelfAttention(torch.autograd.Function):
         of_qkv, of_out = OuterSum(to_qkv), OuterSum(to_out)
         scaled_to_qkv = torch.cat([scaled_to_q, to_k, to_v])
         all_of_projected = x.new_empty((order.most_rows, 3 * inner))
-        for part in order.parts(settings.turns):
+        for part in order.parts(settings.turns, inner):
             rows = part.rows
             if wanted[4]:
                 of_out.add(of_result[rows], attended[rows])
@@ -239,9 +240,15 @@ class _Order(NamedTuple):
         """Rows of the largest group."""
         return self.segments[0][2] * self.tokens
 
-    def parts(self, turns: Tensor) -> "Iterator[_Part]":
-        """The groups. Shape of `turns`: (T, R), complex, window by window."""
-        turns = self.by_token(turns)
+    def parts(self, turns: Tensor, inner: int) -> "Iterator[_Part]":
+        """The groups.
+
+        Args:
+            turns: Shape: (T, R), complex, window by window.
+            inner: Width of all heads together, H·D_h.
+        """
+        # Pairs that do not turn are multiplied by one: a pass over whole rows takes less than two over half of each.
+        turns = self.by_token(functional.pad(turns, (0, inner // (2 * self.heads) - turns.shape[1]), value=1))
         back = turns.conj().resolve_conj()
         for segment, _, windows in self.segments:
             size = windows * self.tokens
@@ -259,7 +266,7 @@ class _Part(NamedTuple):
     tokens: int
     heads: int
     turns: Tensor
-    """Shape: (N, G, 1, R), complex."""
+    """Shape: (N, G, 1, D_h / 2), complex."""
     back: Tensor
     """The opposite turns."""
 
@@ -274,7 +281,7 @@ class _Part(NamedTuple):
     def turned(self, rows: Tensor, *, back: bool = False) -> Tensor:
         """Rows turned in place, as (N, S, D_h)."""
         pairs = rows.view(torch.complex64).view(self.tokens, self.windows, self.heads, -1)
-        pairs[..., : self.turns.shape[-1]].mul_(self.back if back else self.turns)
+        pairs.mul_(self.back if back else self.turns)
         return self.by_head(rows)
 
     def stacked(self, rows: Tensor, projections: int, *, turning: int) -> tuple[Tensor, ...]:
@@ -282,9 +289,7 @@ class _Part(NamedTuple):
         pairs = rows.view(torch.complex64).view(self.tokens, self.windows, projections, self.heads, -1)
         pairs = pairs.permute(2, 1, 3, 0, 4)
         stacks = torch.empty(pairs.shape, dtype=torch.complex64)
-        count = self.turns.shape[-1]
-        torch.mul(pairs[:turning, ..., :count], self.turns.permute(1, 2, 0, 3), out=stacks[:turning, ..., :count])
-        stacks[:turning, ..., count:] = pairs[:turning, ..., count:]
+        torch.mul(pairs[:turning], self.turns.permute(1, 2, 0, 3), out=stacks[:turning])
         if turning < projections:
             stacks[turning:] = pairs[turning:]
         return stacks.view(torch.float32).view(projections, self.windows * self.heads, self.tokens, -1).unbind()
@@ -292,13 +297,10 @@ class _Part(NamedTuple):
     def turn_back(self, by_head: Tensor, out: Tensor, *, turning: bool = True) -> None:
         """Write (N, S, D_h), turned back, to `out` (N, G, H, D_h)."""
         by_head = by_head.view(out.shape)
-        if not turning:
+        if turning:
+            torch.mul(by_head.view(torch.complex64), self.back, out=out.view(torch.complex64))
+        else:
             out.copy_(by_head)
-            return
-        pairs, places = by_head.view(torch.complex64), out.view(torch.complex64)
-        count = self.turns.shape[-1]
-        torch.mul(pairs[..., :count], self.back, out=places[..., :count])
-        places[..., count:] = pairs[..., count:]
 
 
 def _scale(settings: Settings, inner: int) -> float:
