@@ -171,7 +171,8 @@ def run_package_tests(session: nox.Session, package: str) -> None:
 def integration(session: nox.Session) -> None:
     """What crosses packages: the training guide, the command line, real recordings."""
     install_wheels(session, list(PACKAGES), *group("integration"), extras=EVERYTHING)
-    arguments = ["-m", "not gpu and not compat", *PARALLEL, *session.posargs]
+    # In the order of the files as tests-integration/conftest.py puts them.
+    arguments = ["-m", "not gpu and not compat", *PARALLEL, "--no-loadscope-reorder", *session.posargs]
     session.run("python", "-m", "pytest", "tests-integration", *arguments, env=ONE_THREAD)
 
 

@@ -1,6 +1,7 @@
 """What the integration tests share: small simulated recordings, and the real ones where they are at hand."""
 
 import sys
+from collections import Counter
 from pathlib import Path
 
 import lightning  # noqa: F401  # its log handler would keep the captured stderr of the test that imports it first
@@ -23,6 +24,12 @@ config:
         movement_phases.reach_period: 5.0
         movement_phases.hold_period: 0.1
 """
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: processes that share out files would otherwise wait for one that began last."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(scope="session")
