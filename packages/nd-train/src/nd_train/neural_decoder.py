@@ -123,8 +123,12 @@ class NeuralDecoder(PlainCheckpointModule):
             ValueError: the trainer's precision would round times.
         """
         check_precision(self.trainer)
+        if stage == "fit":
+            self._initialize_vocabularies()
+
+    def _initialize_vocabularies(self) -> None:
         data_module = getattr(self.trainer, "datamodule", None)
-        if stage == "fit" and data_module is not None:
+        if data_module is not None:
             with self._same_draws_on_any_number_of_ranks():
                 if self.model.unit_emb.is_lazy():
                     self.model.unit_emb.initialize_vocab(data_module.get_unit_ids())
@@ -148,7 +152,12 @@ class NeuralDecoder(PlainCheckpointModule):
             ValueError: the strategy also splits single matrices.
         """
         # Without a trainer (Lightning asks for it while it loads a checkpoint) there is nothing to split for.
-        mesh = None if self._trainer is None else data_parallel_mesh(self.trainer.strategy)
+        if self._trainer is None:
+            return
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            # Lightning's WeightAveraging copies the module before `setup`, but calls this first.
+            self._initialize_vocabularies()
+        mesh = data_parallel_mesh(self.trainer.strategy)
         if mesh is not None:
             shard_model(self.model, mesh)
 
