@@ -208,14 +208,16 @@ class Taken:
 def medians(repeats: int, calls: int, functions: Sequence[Callable[[], Any]]) -> list[Taken]:
     """Median for a call of each; repetitions of `calls` calls take turns, and none begins after `BUDGET`.
 
-    A call before each repetition is not timed.
+    A call before each repetition is not timed. The last function (torch_brain) begins, then the first, and so on: of
+    whoever makes large arrays first in a process, glibc hands memory back after every step.
     """
     times: list[list[tuple[float, float]]] = [[] for _ in functions]
     begin = time.perf_counter()
     for number in range(repeats):
         if number and time.perf_counter() - begin > BUDGET:
             break
-        for function, series in zip(functions, times, strict=True):
+        turns = list(zip(functions, times, strict=True))
+        for function, series in turns if number % 2 else reversed(turns):
             function()
             start, processor = time.perf_counter(), time.process_time()
             for _ in range(calls):
