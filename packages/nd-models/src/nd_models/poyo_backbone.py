@@ -212,7 +212,7 @@ class PoyoBackbone(DecoderModel):
         latents: Tensor = self.latent_emb(latent_index)
         latent_rotation = self.rotary_emb.rotation(latent_timestamps)
         output_rotation = self.rotary_emb.rotation(output_timestamps)
-        dropout = self.dropout.p if self.dropout.training else 0.0
+        dropout = self.dropout.probability
 
         def encode(latents: Tensor, inputs: Tensor) -> Tensor:
             if input_seqlen is None:

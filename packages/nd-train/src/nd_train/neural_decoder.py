@@ -148,6 +148,8 @@ class NeuralDecoder(PlainCheckpointModule):
     def configure_model(self) -> None:
         """Split the weights over the ranks, where the strategy is one that does.
 
+        Whoever calls this before `setup` finds the vocabularies initialised too.
+
         Raises:
             ValueError: the strategy also splits single matrices.
         """

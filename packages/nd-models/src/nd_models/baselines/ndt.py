@@ -102,7 +102,7 @@ class NDTDecoder(BinnedDecoder):
         """Let every bin read from all. Shape: (B, T, D) to (B, T, D)."""
         times = (torch.arange(bins.shape[1], device=bins.device, dtype=torch.float32) + 0.5) * self.bin_size
         rotation = self.rotary_emb.rotation(times.expand(bins.shape[0], -1))
-        dropout = self.dropout.p if self.dropout.training else 0.0
+        dropout = self.dropout.probability
         features = self.dropout(bins)
         for attend, feed in zip(self.attentions, self.feed_forwards, strict=True):
             features = attend(features, rotation, residual_dropout=dropout)

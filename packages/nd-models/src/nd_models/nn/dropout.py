@@ -30,11 +30,16 @@ class Dropout(nn.Dropout):
     other elements. On every other device, and under `torch.compile` and function transforms, this is `nn.Dropout`.
     """
 
+    @property
+    def probability(self) -> float:
+        """Of zeroing an element now: `p` while training, else 0."""
+        return self.p if self.training else 0.0
+
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the parent's name
         """Zero a share `p` of the elements while training. Any shape and floating dtype."""
         if self.inplace:
             return functional.dropout(input, self.p, self.training, inplace=True)
-        return dropped(input, self.p if self.training else 0.0)
+        return dropped(input, self.probability)
 
 
 def dropped(x: Tensor, probability: float) -> Tensor:

@@ -76,7 +76,7 @@ class NormedFeedForward(nn.Sequential):
                     norm,
                     widen,
                     narrow,
-                    hidden_dropout=drop.p if drop.training else 0.0,
+                    hidden_dropout=drop.probability,
                     dropout=residual_dropout or 0.0,
                     residual=residual_dropout is not None,
                 )

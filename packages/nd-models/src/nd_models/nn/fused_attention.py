@@ -318,11 +318,8 @@ def _turned(
     heads, parts = layout.heads, len(turning)
     tokens, width = projected.shape[0] // windows, projected.shape[1] // (parts * heads)
     by_head = projected.view(windows, tokens, parts * heads, width).permute(2, 0, 1, 3)
-    stacks = projected.new_empty(by_head.shape)
-    turned = sum(turning) * heads
-    _turn(by_head[:turned], _of_windows(turns, windows).permute(2, 0, 1, 3), True, stacks[:turned])
-    if turned < len(stacks):
-        stacks[turned:] = by_head[turned:]
+    stacks = by_head.clone(memory_format=torch.contiguous_format)
+    _turn_in_place(stacks[: sum(turning) * heads], _of_windows(turns, windows).permute(2, 0, 1, 3))
     return tuple(part.view(heads * windows, tokens, width) for part in stacks.chunk(parts))
 
 
@@ -348,7 +345,11 @@ def _turn(x: Tensor, turns: Tensor, is_turned: bool, out: Tensor) -> None:
     # All in one copy, then what turns where it lies: each half of every row by itself would take half as long again.
     out.copy_(x)
     if is_turned:
-        _complex(out[..., : 2 * turns.shape[-1]]).mul_(turns)
+        _turn_in_place(out, turns)
+
+
+def _turn_in_place(x: Tensor, turns: Tensor) -> None:
+    _complex(x[..., : 2 * turns.shape[-1]]).mul_(turns)
 
 
 def _complex(x: Tensor) -> Tensor:
